@@ -1,0 +1,56 @@
+# The entry points that people, CI and the README use. `make help` lists them.
+# Each sets up what it needs; a machine with Python 3.11 or newer, git and make is enough.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test check demo ui lock clean
+
+help: ## list these entry points
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: $(READY) ## the environment alone, in .venv
+
+repro: $(READY) ## the whole pipeline: download, train, evaluate, compare, report, track
+	dvc repro
+
+test: $(READY) ## every test, end to end included
+	pytest
+
+check: $(READY) ## style, types and the project's own rules; quick
+	ruff format --check .
+	ruff check .
+	mypy
+	pytest -q -m contract
+
+demo: $(READY) ## the whole pipeline on built-in synthetic data, in .demo; no network
+	foldwise demo
+
+ui: $(READY) ## browse the runs in the MLflow UI
+	foldwise ui
+
+lock: $(READY) ## resolve pyproject.toml into requirements.lock again
+	uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
+		--extra dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean: ## remove the environment (results stay)
+	rm -rf .venv
+
+# uv is itself locked: its entry of requirements.lock installs it, then it installs the rest.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	awk '/^[^ ]/ {keep = /^uv==/} keep' requirements.lock > .venv/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
+	uv pip sync --quiet --require-hashes requirements.lock
+	uv pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,31 @@
+"""Stage train@variant: one network on every split of its study, and on all rows (refit).
+
+Reads data/prepared/<dataset>/ and data/splits/<study>.parquet, writes runs/<variant>/.
+FOLDWISE_WORKERS and FOLDWISE_DEVICE say on what it runs.
+"""
+
+import sys
+
+import pandas as pd
+
+from foldwise import config, files, paths, results, stage
+from foldwise.cross_validation import cross_validate
+from foldwise.datasets import prepared
+from foldwise.errors import DataError
+
+
+def main(name: str) -> None:
+    """Train one variant."""
+    variant = config.load().variant(name)
+    table = paths.splits(variant.study)
+    dataset = prepared.load(paths.prepared(variant.dataset))
+    if files.read_facts(table)["data_digest"] != dataset.digest:
+        raise DataError(f"{table} was made from other data; run `dvc repro split@{variant.study}`")
+    run = cross_validate(variant, dataset, pd.read_parquet(table), files.sha256(table))
+    results.write(paths.run(name), run)
+    if run.manifest["status"] == "failed":
+        print(f"{name} failed: {run.manifest['reason']}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    stage.run(main, "variant", "sonar-baseline")

@@ -1,0 +1,1 @@
+"""Does it help? Cross-validated comparisons of small networks, tracked with DVC and MLflow."""

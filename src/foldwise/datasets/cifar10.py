@@ -1,0 +1,297 @@
+"""CIFAR-10: 50,000 + 10,000 colour images of 32×32 pixels in 10 classes (Krizhevsky 2009).
+
+Edition `official` is the archive from the author's page. Every other edition is a pair of parquet
+files as on public data set hubs, each row an encoded image (JPEG or PNG) and its label.
+"""
+
+import gzip
+import io
+import pickle
+import tarfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from foldwise.datasets.prepared import Dataset, replacing
+from foldwise.errors import DataError
+
+ARCHIVE = "cifar-10-python.tar.gz"
+TRAIN, TEST = "train.parquet", "test.parquet"
+CLASS_NAMES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+SHAPE = (3, 32, 32)  # channels first, so that a flattened row is in torchvision's order
+PIXELS = 3 * 32 * 32
+SEED = 2009
+
+# Member names inside the archive, and what bounds reading it (the real one has 186 MB unpacked).
+FOLDER = "cifar-10-batches-py"
+TRAIN_BATCHES = tuple(f"{FOLDER}/data_batch_{i}" for i in range(1, 6))
+TEST_BATCH = f"{FOLDER}/test_batch"
+NAMES = f"{FOLDER}/batches.meta"
+MEMBERS = (*TRAIN_BATCHES, TEST_BATCH, NAMES)
+LARGEST_MEMBER = 40_000_000  # bytes
+LARGEST_ARCHIVE = 250_000_000  # bytes, unpacked
+
+SCHEMA = pa.schema(
+    [
+        ("img", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("label", pa.int64()),
+    ]
+)
+
+
+def read(folder: Path, edition: str) -> Dataset:
+    """Read an edition: X (n, 3, 32, 32) uint8, y (n,) in 0 ... 9, and the test rows.
+
+    Raises:
+        DataError: a file is missing or damaged; it names the file and the row or the member.
+    """
+    reader = read_archive if edition == "official" else read_parquet
+    X, y, X_test, y_test = reader(folder)
+    return Dataset(
+        name="cifar10",
+        X=X,
+        y=y,
+        X_test=X_test,
+        y_test=y_test,
+        class_names=CLASS_NAMES,
+        scale=255.0,
+        edition=edition,
+    )
+
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # X, y, X_test, y_test
+
+
+# --- the official archive ---------------------------------------------------------------------
+
+
+def read_archive(folder: Path) -> Arrays:
+    """Read `cifar-10-python.tar.gz` without unpacking it to disk.
+
+    Raises:
+        DataError: the archive is missing, damaged, too large, or not CIFAR-10.
+    """
+    path = folder / ARCHIVE
+    members = _members(path)
+    names = _entry(path, NAMES, members).get("label_names")
+    if names != list(CLASS_NAMES):
+        raise DataError(f"{path}: {NAMES} names the classes {names}, not {list(CLASS_NAMES)}")
+    batches = [_batch(path, name, members) for name in (*TRAIN_BATCHES, TEST_BATCH)]
+    X = np.concatenate([X for X, _ in batches[:-1]])
+    y = np.concatenate([y for _, y in batches[:-1]])
+    return X, y, *batches[-1]
+
+
+class _Bounded(io.RawIOBase):
+    """A readable stream that refuses to give more than `limit` bytes."""
+
+    def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
+        self.stream, self.left = stream, limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self.stream.read(len(buffer))
+        self.left -= len(chunk)
+        if self.left < 0:
+            raise ValueError(f"more than {LARGEST_ARCHIVE:,} bytes when unpacked")
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    """The contents of the expected members; others are passed over, nothing is unpacked."""
+    try:
+        with gzip.open(path) as stream:
+            bounded = io.BufferedReader(_Bounded(stream, LARGEST_ARCHIVE), 1 << 20)
+            with tarfile.open(fileobj=bounded, mode="r|") as archive:
+                return {m.name: _content(archive, m) for m in archive if m.name in MEMBERS}
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run the download first") from None
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+        raise DataError(f"{path}: {error}; delete it and download it again") from None
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member) if member.isreg() else None
+    if file is None:
+        raise ValueError(f"{member.name} is a link or a folder, not a plain file")
+    if member.size > LARGEST_MEMBER:
+        raise ValueError(f"{member.name} has {member.size:,} bytes, over {LARGEST_MEMBER:,}")
+    return file.read()
+
+
+def _dtype(name: str, align: int, copy: int) -> np.dtype:
+    """`np.dtype` as NumPy 1 pickled it, with 0 and 1 for flags that NumPy 2 wants as booleans."""
+    return np.dtype(name, bool(align), bool(copy))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads dicts, lists, numbers, text and numpy arrays; anything else is refused."""
+
+    ALLOWED = {  # noqa: RUF012 - never changed
+        ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): _dtype,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no data needs")
+        return self.ALLOWED[module, name]
+
+
+def _entry(path: Path, name: str, members: dict[str, bytes]) -> dict[str, Any]:
+    """The dict that is pickled in one member, text read as Latin-1 (it comes from Python 2)."""
+    if name not in members:
+        raise DataError(f"{path}: no {name} in it; delete it and download it again")
+    try:
+        entry = _Unpickler(io.BytesIO(members[name]), encoding="latin1").load()
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DataError(f"{path}: {name} cannot be read: {error}") from error
+    if not isinstance(entry, dict):
+        raise DataError(f"{path}: {name} holds a {type(entry).__name__}, not a dict")
+    return entry
+
+
+def _batch(path: Path, name: str, members: dict[str, bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 3, 32, 32) and labels (n,) of one batch file."""
+    entry = _entry(path, name, members)
+    data, labels = entry.get("data"), entry.get("labels")
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2:
+        raise DataError(f"{path}: {name} has no rows of bytes in 'data'")
+    if data.shape[1] != PIXELS or not isinstance(labels, list) or len(labels) != len(data):
+        raise DataError(f"{path}: {name} must have {PIXELS} bytes and one label per image")
+    for row, label in enumerate(labels):
+        _check_label(f"{path}: {name}", row, label)
+    return data.reshape(-1, *SHAPE), np.array(labels, dtype=np.int64)
+
+
+# --- editions as parquet ----------------------------------------------------------------------
+
+
+def read_parquet(folder: Path) -> Arrays:
+    """Read and decode `train.parquet` and `test.parquet`.
+
+    Raises:
+        DataError: a file is missing or damaged, or a row is not a 32×32 colour image.
+    """
+    return *_table(folder / TRAIN), *_table(folder / TEST)
+
+
+def _table(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 3, 32, 32) and labels (n,) of one parquet file."""
+    table = _columns(path)
+    labels = table["label"].to_pylist()
+    encoded = table["img"].combine_chunks().field("bytes")
+    images = np.empty((len(labels), *SHAPE), dtype=np.uint8)
+    # One by one: PIL holds the interpreter's lock, and threads made this slower.
+    for row, (label, cell) in enumerate(zip(labels, encoded, strict=True)):
+        _check_label(str(path), row, label)
+        images[row] = _decode(path, row, cell.as_buffer())
+    return images, np.array(labels, dtype=np.int64)
+
+
+def _columns(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run the download first") from None
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: {error}; delete it and download it again") from None
+    for field in SCHEMA:
+        found = table.schema.field(field.name).type if field.name in table.column_names else None
+        if found != field.type:
+            raise DataError(f"{path}: column '{field.name}' is {found}, expected {field.type}")
+    if table.num_rows == 0:
+        raise DataError(f"{path}: no rows; delete it and download it again")
+    return table
+
+
+def _decode(path: Path, row: int, encoded: pa.Buffer | None) -> np.ndarray:
+    """The pixels (3, 32, 32) of one encoded image. `row` counts from 0."""
+    if encoded is None:
+        raise DataError(f"{path}, row {row}: no image; remove the row or download it again")
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
+            found = f"{image.mode} {image.width}×{image.height}"
+            if found == "RGB 32×32":  # known from the header, before anything is decoded
+                pixels: np.ndarray = np.asarray(image)  # (32, 32, 3)
+                return pixels.transpose(2, 0, 1)
+    except Exception as error:  # a damaged image can raise nearly anything
+        raise DataError(f"{path}, row {row}: damaged image ({error}); download it again") from error
+    raise DataError(f"{path}, row {row}: the image is {found}, expected RGB 32×32")
+
+
+def _check_label(place: str, row: int, label: object) -> None:
+    if not isinstance(label, int) or not 0 <= label < len(CLASS_NAMES):
+        raise DataError(f"{place}, row {row}: label {label} is not in 0 ... {len(CLASS_NAMES) - 1}")
+
+
+# --- the synthetic stand-in -------------------------------------------------------------------
+
+
+def synthesize(folder: Path, rows: int) -> None:
+    """Write a made-up `train.parquet` of `rows` images and `test.parquet` of a quarter of that.
+
+    Each class is a mixture of a few smooth colour patterns. An image is one of them, shifted and
+    of varying strength, with smooth and rough noise over it.
+    """
+    rng = np.random.default_rng(SEED)
+    patterns = _smooth(rng, (len(CLASS_NAMES), 3))  # (class, pattern, 3, 32, 32)
+    for name, n in ((TRAIN, rows), (TEST, max(rows // 4, len(CLASS_NAMES)))):
+        labels = rng.permutation(np.arange(n) % len(CLASS_NAMES))
+        images = [_image(rng, patterns[label]) for label in labels]
+        _write(folder / name, images, labels)
+
+
+def _smooth(rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    """Random smooth images (*size, 3, 32, 32) of zero mean and unit scale: 5×5 cosine waves."""
+    waves = np.cos(np.pi * np.arange(5)[:, None] * (np.arange(32) + 0.5) / 32)  # (5, 32)
+    weights = rng.standard_normal((*size, 3, 5, 5)) / (1 + np.add.outer(range(5), range(5)))
+    weights[..., 0, 0] = 0
+    images = np.einsum("...uv,ui,vj->...ij", weights, waves, waves)
+    return np.asarray(images / images.std(axis=(-3, -2, -1), keepdims=True))
+
+
+def _image(rng: np.random.Generator, patterns: np.ndarray) -> np.ndarray:
+    """One made-up image (3, 32, 32) uint8 of the class with these patterns (k, 3, 32, 32)."""
+    shift = rng.integers(-6, 7, size=2)
+    pattern = np.roll(patterns[rng.integers(len(patterns))], shift, axis=(1, 2))
+    strength = rng.uniform(12, 42)
+    noise = 25 * _smooth(rng, ()) + 15 * rng.standard_normal(SHAPE)
+    level = rng.uniform(90, 160)
+    pixels: np.ndarray = np.clip(level + strength * pattern + noise, 0, 255)
+    return pixels.astype(np.uint8)
+
+
+def _write(path: Path, images: list[np.ndarray], labels: np.ndarray) -> None:
+    cells = [{"bytes": _png(image), "path": None} for image in images]
+    table = pa.table({"img": cells, "label": labels.astype(np.int64)}, schema=SCHEMA)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def _png(image: np.ndarray) -> bytes:
+    """A (3, 32, 32) image as lossless PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, format="PNG")
+    return buffer.getvalue()

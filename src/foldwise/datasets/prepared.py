@@ -1,0 +1,268 @@
+"""A data set as arrays, and the folder that keeps it: `arrays.safetensors` and `meta.json`.
+
+Training imports this module, so it imports nothing that reads raw data or the network: a change
+to a reader or a mirror then retrains nothing, unless it changes the arrays.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from foldwise.config import SYNTHETIC
+from foldwise.errors import DataError
+
+ARRAYS = "arrays.safetensors"
+META = "meta.json"
+DTYPES = ("uint8", "float32")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The rows of a data set, raw as users have them, and the edition they came from.
+
+    Attributes:
+        name: its key in params.yaml.
+        X: (n, *shape), uint8 or float32.
+        y: (n,), int64, an index into `class_names`.
+        X_test: (m, *shape) rows that no split may touch, or None.
+        y_test: (m,), or None.
+        class_names: one name per class.
+        scale: raw values divided by it are in the unit that networks see.
+        edition: where the bytes came from; results of two editions are never compared.
+
+    Raises:
+        DataError: the arrays do not fit each other, or there are fewer than two classes in `y`.
+    """
+
+    name: str
+    X: np.ndarray
+    y: np.ndarray
+    X_test: np.ndarray | None
+    y_test: np.ndarray | None
+    class_names: tuple[str, ...]
+    scale: float
+    edition: str
+
+    def __post_init__(self) -> None:
+        if (self.X_test is None) != (self.y_test is None):
+            raise DataError(f"{self.name}: X_test and y_test come together or not at all")
+        self._check_rows("training", self.X, self.y)
+        if self.X_test is not None and self.y_test is not None:
+            self._check_rows("test", self.X_test, self.y_test)
+        if self.y.min() == self.y.max():
+            raise DataError(
+                f"{self.name}: all {len(self.y)} rows are of class "
+                f"'{self.class_names[int(self.y[0])]}'; a classifier needs two classes"
+            )
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether this is the built-in stand-in, about which no result says anything real."""
+        return self.edition == SYNTHETIC
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that there are, by name."""
+        named = {"X": self.X, "y": self.y, "X_test": self.X_test, "y_test": self.y_test}
+        return {name: array for name, array in named.items() if array is not None}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of everything in it: names, scale, edition, and each array's bytes."""
+        facts = [self.name, self.edition, list(self.class_names), self.scale]
+        total = hashlib.sha256(json.dumps(facts).encode())
+        for name, array in sorted(self.arrays.items()):
+            little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+            total.update(json.dumps([name, little.dtype.str, little.shape]).encode())
+            total.update(little.data)
+        return total.hexdigest()
+
+    def _check_rows(self, part: str, X: np.ndarray, y: np.ndarray) -> None:
+        place = f"{self.name}, {part} rows"
+        if len(X) == 0 or len(X) != len(y) or X.shape[1:] != self.X.shape[1:]:
+            raise DataError(f"{place}: X is {X.shape} and y is {y.shape}; one row per label")
+        if X.dtype != self.X.dtype or X.dtype.name not in DTYPES or y.dtype != np.int64:
+            raise DataError(f"{place}: X is {X.dtype}, y {y.dtype}; use {DTYPES} and int64")
+        if y.ndim != 1 or y.min() < 0 or y.max() >= len(self.class_names):
+            raise DataError(f"{place}: a label is not in 0 ... {len(self.class_names) - 1}")
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What meta.json says of the arrays beside it. `shape` is that of one row."""
+
+    name: str
+    edition: str
+    synthetic: bool
+    class_names: tuple[str, ...]
+    scale: float
+    rows: int
+    test_rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    digest: str
+
+
+def describe(dataset: Dataset) -> Meta:
+    """The facts about a data set that meta.json keeps."""
+    return Meta(
+        name=dataset.name,
+        edition=dataset.edition,
+        synthetic=dataset.synthetic,
+        class_names=dataset.class_names,
+        scale=dataset.scale,
+        rows=len(dataset.X),
+        test_rows=0 if dataset.X_test is None else len(dataset.X_test),
+        shape=dataset.X.shape[1:],
+        dtype=dataset.X.dtype.name,
+        digest=dataset.digest,
+    )
+
+
+def save(dataset: Dataset, folder: Path) -> Meta:
+    """Write the arrays and then meta.json; the same data set gives the same bytes.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    meta = describe(dataset)
+    arrays = {name: np.ascontiguousarray(array) for name, array in dataset.arrays.items()}
+    with replacing(folder / ARRAYS) as temporary:
+        save_file(arrays, temporary, metadata={"digest": meta.digest})
+    write_json(folder / META, asdict(meta))
+    return meta
+
+
+def load(folder: Path) -> Dataset:
+    """The data set that `save` left in `folder`.
+
+    Names, shapes and the digest in the header are checked; the bytes are not hashed again.
+
+    Raises:
+        DataError: a file is missing or damaged, or the two do not belong together.
+    """
+    meta = load_meta(folder)
+    arrays = _read_arrays(folder / ARRAYS, meta)
+    return Dataset(
+        name=meta.name,
+        X=arrays["X"],
+        y=arrays["y"],
+        X_test=arrays.get("X_test"),
+        y_test=arrays.get("y_test"),
+        class_names=meta.class_names,
+        scale=meta.scale,
+        edition=meta.edition,
+    )
+
+
+def load_meta(folder: Path) -> Meta:
+    """The facts in meta.json, without the arrays.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    tree = read_json(folder / META)
+    try:
+        tree["class_names"] = tuple(tree["class_names"])
+        tree["shape"] = tuple(tree["shape"])
+        return Meta(**tree)
+    except (KeyError, TypeError) as error:
+        raise damaged(folder / META, error) from None
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; what is written there takes its place when all went well.
+
+    Raises:
+        DataError: it cannot be written (read-only, disk full); `path` is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, tree: dict[str, Any]) -> None:
+    """Write JSON that is the same for the same content: sorted keys, one trailing newline.
+
+    Raises:
+        DataError: it cannot be written; `path` is as it was.
+    """
+    with replacing(path) as temporary:
+        text = json.dumps(tree, indent=2, sort_keys=True, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run the stage that makes it") from None
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from None
+    if not isinstance(tree, dict):
+        raise damaged(path, "not an object")
+    return tree
+
+
+def damaged(path: Path, reason: object) -> DataError:
+    """The error for a file whose content is not what was written."""
+    return DataError(f"{path}: damaged ({reason}); delete it and run the stage that makes it")
+
+
+def unwritable(path: Path, error: Exception) -> DataError:
+    """The error for a place where nothing can be written."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return DataError(f"{path}: cannot be written ({reason}); free space or choose another folder")
+
+
+def _read_arrays(path: Path, meta: Meta) -> dict[str, np.ndarray]:
+    try:
+        with safe_open(path, framework="np") as file:
+            digest = (file.metadata() or {}).get("digest")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run the stage that makes it") from None
+    except (OSError, SafetensorError) as error:
+        raise damaged(path, error) from None
+    _check_arrays(path, arrays, meta)
+    if digest != meta.digest:
+        raise damaged(path, f"digest {digest}, but {META} says {meta.digest}")
+    return arrays
+
+
+def _check_arrays(path: Path, arrays: dict[str, np.ndarray], meta: Meta) -> None:
+    shapes = {"X": (meta.rows, *meta.shape), "y": (meta.rows,)}
+    if meta.test_rows:
+        shapes |= {"X_test": (meta.test_rows, *meta.shape), "y_test": (meta.test_rows,)}
+    found = {name: array.shape for name, array in arrays.items()}
+    if found != shapes or arrays["X"].dtype.name != meta.dtype:
+        raise damaged(path, f"it holds {found}, but {META} says {shapes} of {meta.dtype}")

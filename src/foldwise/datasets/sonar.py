@@ -1,0 +1,132 @@
+"""Sonar, mines vs. rocks: 208 rows of 60 numbers in [0, 1] and a label (Gorman & Sejnowski 1988).
+
+The file has no header; each line is 60 numbers and `R` (rock) or `M` (metal cylinder, a mine),
+separated by commas. It is sorted by class: 97 R, then 111 M.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from foldwise.datasets.prepared import Dataset, replacing
+from foldwise.errors import DataError
+
+FILE = "sonar.all-data"
+FEATURES = 60
+LABELS = {"M": 0, "R": 1}  # alphabetical, as scikit-learn's LabelEncoder numbers them
+CLASS_NAMES = ("metal", "rock")
+ROCK_SHARE = 97 / 208
+LARGEST = float(np.finfo(np.float32).max)
+SEED = 1988
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def read(folder: Path, edition: str) -> Dataset:
+    """Read `sonar.all-data`: X (n, 60) float32, y (n,) with 0 for metal and 1 for rock.
+
+    Raises:
+        DataError: the file is missing or a line is malformed; it names line, column and value.
+    """
+    path = folder / FILE
+    rows = [_row(path, i, line) for i, line in enumerate(_lines(path), start=1)]
+    if not rows:
+        raise DataError(f"{path}: empty; delete it and download it again")
+    return Dataset(
+        name="sonar",
+        X=np.array([numbers for numbers, _ in rows], dtype=np.float32),
+        y=np.array([label for _, label in rows], dtype=np.int64),
+        X_test=None,
+        y_test=None,
+        class_names=CLASS_NAMES,
+        scale=1.0,
+        edition=edition,
+    )
+
+
+def synthesize(folder: Path, rows: int) -> None:
+    """Write a made-up `sonar.all-data` of `rows` lines, rocks first, as in the real file.
+
+    A row is a smooth spectrum: a common curve, a bump whose place depends on the class, and
+    smooth noise that is large enough for the classes to overlap.
+    """
+    rng = np.random.default_rng(SEED)
+    rocks = min(max(round(rows * ROCK_SHARE), 1), rows - 1)
+    labels = np.repeat([LABELS["R"], LABELS["M"]], [rocks, rows - rocks])
+    lines = [
+        ",".join(f"{value:.4f}" for value in spectrum) + ("," + "MR"[label])
+        for spectrum, label in zip(_spectra(rng, labels), labels, strict=True)
+    ]
+    with replacing(folder / FILE) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+
+
+def _spectra(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+    """Made-up rows (n, 60) in [0, 1] for labels (n,)."""
+    n = len(labels)
+    x = np.linspace(0, 1, FEATURES)
+    common = 0.1 + 0.4 * np.exp(-((x - 0.45) ** 2) / 0.06)  # (60,)
+    place = np.where(labels == LABELS["M"], 0.30, 0.42) + 0.05 * rng.standard_normal(n)
+    bump = 0.30 * np.exp(-((x - place[:, None]) ** 2) / 0.01)  # (n, 60)
+    waves = np.cos(np.pi * np.arange(1, 9)[:, None] * x)  # (8, 60)
+    smooth = 0.05 * rng.standard_normal((n, 8)) @ waves
+    rough = 0.03 * rng.standard_normal((n, FEATURES))
+    return np.clip(common + bump + smooth + rough, 0.0, 1.0)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of the file, without blank ones at its end."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run the download first") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line}: not text; delete it, download again") from None
+    return text.rstrip().split("\n") if text.strip() else []
+
+
+def _row(path: Path, line: int, text: str) -> tuple[list[float], int]:
+    """60 numbers and the label of one line."""
+    place = f"{path}, line {line}"
+    cells = [cell.strip() for cell in text.split(",")]
+    if cells == [""]:
+        raise DataError(f"{place}: blank line; remove it")
+    numbers = [_number(place, i, cell) for i, cell in enumerate(cells[:FEATURES], start=1)]
+    if len(cells) <= FEATURES:
+        raise DataError(
+            f"{place}, column {len(cells) + 1}: missing; "
+            f"a line has {FEATURES} numbers and a label, complete it or remove it"
+        )
+    label = _label(place, cells[FEATURES])
+    if len(cells) > FEATURES + 1:
+        raise DataError(
+            f"{place}, column {FEATURES + 2}: extra value '{cells[FEATURES + 1]}'; "
+            f"a line ends with its label in column {FEATURES + 1}, remove what follows"
+        )
+    return numbers, label
+
+
+def _number(place: str, column: int, cell: str) -> float:
+    place = f"{place}, column {column}"
+    if not cell:
+        raise DataError(f"{place}: empty; fill in a number or remove the line")
+    if column > 1 and cell in LABELS:
+        raise DataError(
+            f"{place}: label '{cell}' where a number must be; the line has {column - 1} "
+            f"numbers, not {FEATURES}: complete it or remove it"
+        )
+    if not _NUMBER.fullmatch(cell) or abs(float(cell)) > LARGEST:
+        header = "; if line 1 is a header, remove it" if ", line 1," in place else ""
+        raise DataError(f"{place}: '{cell}' is not a finite number; correct it{header}")
+    return float(cell)
+
+
+def _label(place: str, cell: str) -> int:
+    place = f"{place}, column {FEATURES + 1}"
+    if not cell:
+        raise DataError(f"{place}: the label is missing; write one of {', '.join(LABELS)}")
+    if cell not in LABELS:
+        raise DataError(f"{place}: unknown label '{cell}'; use one of {', '.join(LABELS)}")
+    return LABELS[cell]

@@ -1,0 +1,144 @@
+"""Run the chunks of a variant: in local processes, one thread each.
+
+A chunk's result depends on the chunk alone, never on the number of workers or on their order.
+"""
+
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from foldwise.datasets.prepared import Dataset
+from foldwise.errors import ConfigError, TrainingError
+from foldwise.training import Chunk, Trained, train
+
+_worker: dict[str, Any] = {}  # what a worker process was given when it started
+
+
+def run_chunks(
+    chunks: Sequence[Chunk], dataset: Dataset, environ: Mapping[str, str] = os.environ
+) -> list[Trained]:
+    """Train every chunk; results in the order of `chunks`.
+
+    FOLDWISE_WORKERS sets the number of processes (default: the cores this process may use),
+    FOLDWISE_DEVICE the device (auto, cpu, cuda). On a GPU all chunks run in this process.
+
+    Raises:
+        TrainingError: a model diverged, a worker died, or the device is not there.
+        ConfigError: an environment variable has a bad value.
+    """
+    device = choose_device(environ)
+    workers = min(worker_count(environ), len(chunks)) if device == "cpu" else 1
+    name = chunks[0].variant.name
+    total = sum(len(c.splits) for c in chunks) * chunks[0].variant.training.epochs
+    with tqdm(total=total, desc=f"train {name}", unit="model-epoch", mininterval=0.5) as bar:
+        if workers == 1:
+            return [_train_here(chunk, dataset, device, bar.update) for chunk in chunks]
+        return _train_in_processes(chunks, dataset, workers, bar.update)
+
+
+def worker_count(environ: Mapping[str, str]) -> int:
+    """FOLDWISE_WORKERS, or the number of cores that this process may use.
+
+    Raises:
+        ConfigError: the variable is not a whole number above 0.
+    """
+    value = environ.get("FOLDWISE_WORKERS", "")
+    if not value:
+        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if not value.isdigit() or int(value) < 1:
+        raise ConfigError(f"FOLDWISE_WORKERS: '{value}' is not a whole number above 0")
+    return int(value)
+
+
+def choose_device(environ: Mapping[str, str]) -> str:
+    """FOLDWISE_DEVICE as "cpu" or "cuda"; `auto` takes a GPU where there is one and says so.
+
+    Raises:
+        ConfigError: the variable has another value.
+        TrainingError: `cuda` without a usable GPU.
+    """
+    value = environ.get("FOLDWISE_DEVICE", "auto")
+    if value not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"FOLDWISE_DEVICE: '{value}' is none of auto, cpu, cuda")
+    if value == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(
+            "FOLDWISE_DEVICE=cuda, but torch finds no usable GPU; use FOLDWISE_DEVICE=cpu or auto"
+        )
+    if value == "auto" and torch.cuda.is_available():
+        print("device: cuda (FOLDWISE_DEVICE=cpu trains on the CPU)", file=sys.stderr)  # noqa: T201
+        return "cuda"
+    return "cuda" if value == "cuda" else "cpu"
+
+
+def _train_here(
+    chunk: Chunk, dataset: Dataset, device: str, progress: Callable[[int], object]
+) -> Trained:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker: sums in another order would differ in bits
+    try:
+        return train(chunk, dataset, device, progress)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train_in_processes(
+    chunks: Sequence[Chunk], dataset: Dataset, workers: int, progress: Callable[[int], object]
+) -> list[Trained]:
+    """Longest chunks first, so that the workers finish together."""
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    ticks = context.SimpleQueue()
+    results: dict[int, Trained] = {}
+    order = sorted(range(len(chunks)), key=lambda i: _cost(chunks[i]), reverse=True)
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (dataset, ticks))
+    reader = threading.Thread(target=_drain, args=(ticks, progress), daemon=True)
+    try:
+        futures = {pool.submit(_train_in_worker, chunks[i]): i for i in order}
+        reader.start()
+        for future in as_completed(futures):
+            results[futures[future]] = future.result()
+    except BrokenProcessPool:
+        raise TrainingError(
+            "a worker process died (killed, or out of memory): run the same command again, "
+            "with fewer workers (FOLDWISE_WORKERS=1) if memory is short"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        ticks.put(None)
+        reader.join()
+    return [results[i] for i in range(len(chunks))]
+
+
+def _cost(chunk: Chunk) -> int:
+    return len(chunk.splits) * len(chunk.splits[0].train)
+
+
+def _drain(ticks: Any, progress: Callable[[int], object]) -> None:
+    for models in iter(ticks.get, None):
+        progress(models)
+
+
+def _start_worker(dataset: Dataset, ticks: Any) -> None:
+    torch.set_num_threads(1)
+    _worker.update(dataset=dataset, ticks=ticks)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """End this worker when its parent is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _train_in_worker(chunk: Chunk) -> Trained:
+    return train(chunk, _worker["dataset"], "cpu", _worker["ticks"].put)

@@ -1,0 +1,168 @@
+"""Charts of held-out predictions: recall, confusion matrix, calibration."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import altair as alt
+import pandas as pd
+
+from foldwise.reporting import tidy, words
+from foldwise.reporting.canvas import (
+    PALETTE,
+    SAME,
+    Figure,
+    Key,
+    colour_scale,
+    inline,
+    layered,
+    tooltips,
+    variant_colours,
+    variant_keys,
+)
+from foldwise.reporting.story import StudyResults, VariantResults
+
+
+def recall(study: StudyResults) -> Iterable[Figure]:
+    """Share of each class that is recognised, by variant."""
+    rows = [
+        {"class": name, "variant": variant.name, "recall": round(100 * value, 2)}
+        for variant in study.complete
+        for name, value in variant.metrics["recall"].items()
+    ]
+    if not rows:
+        return
+    table = pd.DataFrame(rows)
+    worst = table.iloc[int(table["recall"].to_numpy().argmin())]
+    names = [variant.name for variant in study.complete]
+    colours = variant_colours(study)
+    y = alt.Y("class:N", sort=study.complete[0].classes, title=None, axis=alt.Axis(grid=True))
+    scale = alt.Scale(zero=False, nice=True, padding=8)
+    marks = alt.Chart(inline(table)).encode(
+        x=alt.X("recall:Q", title="recall (% of the class)", scale=scale),
+        y=y,
+        yOffset=alt.YOffset("variant:N", sort=names),
+        color=alt.Color("variant:N", scale=colour_scale(colours)),
+        tooltip=tooltips(table, "class", "variant", "recall"),
+    )
+    yield Figure(
+        name="recall",
+        title=words.marked(
+            study,
+            f"Recall is lowest for {worst['class']}: {words.number(worst['recall'], 1)} % "
+            f"with {worst['variant']}",
+        ),
+        note=f"Share of each actual class that the held-out prediction names; {_pooled(study)}.",
+        chart=marks.mark_point(filled=True, opacity=1, size=60).properties(
+            height=table["class"].nunique() * max(26, 9 * len(names))
+        ),
+        table=table.pivot(index="class", columns="variant", values="recall")
+        .reindex(index=study.complete[0].classes, columns=names)
+        .add_suffix(" (%)")
+        .reset_index(),
+        keys=variant_keys(study),
+    )
+
+
+def confusion_matrices(study: StudyResults) -> Iterable[Figure]:
+    """Actual against predicted class, a matrix per variant, in percent of the actual class."""
+    table = tidy.confusion([study])
+    for variant in study.complete:
+        yield _confusion_figure(study, variant, table[table["variant"] == variant.name])
+
+
+def calibration(study: StudyResults) -> Iterable[Figure]:
+    """Reliability diagram: stated confidence against the share that was right."""
+    bins = {v.name: tidy.calibration(v) for v in study.complete if len(v.predictions)}
+    if not bins:
+        return
+    table = pd.concat([t.assign(variant=name) for name, t in bins.items()], ignore_index=True)
+    table[["confidence", "accuracy"]] *= 100
+    start = math.floor(min(table["confidence"].min(), table["accuracy"].min()) / 10) * 10
+    scale = alt.Scale(domain=[start, 100], nice=False)
+    ends = pd.DataFrame({"confidence": [start, 100], "accuracy": [start, 100]})
+    x = alt.X("confidence:Q", title="stated probability of the predicted class (%)", scale=scale)
+    y = alt.Y("accuracy:Q", title="right (% of predictions)", scale=scale)
+    ideal = alt.Chart(inline(ends)).mark_line(strokeDash=[4, 4], color=SAME, strokeWidth=1.5)
+    base = alt.Chart(inline(table)).encode(
+        x=x, y=y, color=alt.Color("variant:N", scale=colour_scale(variant_colours(study)))
+    )
+    points = base.mark_point(filled=True, opacity=1, size=50).encode(
+        tooltip=tooltips(table, "variant", "confidence", "accuracy", "predictions")
+    )
+    yield Figure(
+        name="calibration",
+        title=words.marked(study, _calibration_title(bins)),
+        note="Ten bins of equal count by stated probability; below the dashed line the network "
+        f"claims more than it keeps. {_pooled(study).capitalize()}.",
+        chart=layered(ideal.encode(x=x, y=y), base.mark_line(), points).properties(height=320),
+        table=table[["variant", "bin", "confidence", "accuracy", "predictions"]].rename(
+            columns={"confidence": "stated (%)", "accuracy": "right (%)"}
+        ),
+        keys=(*variant_keys(study), Key("ideal", SAME, dashed=True)),
+    )
+
+
+def _confusion_figure(study: StudyResults, variant: VariantResults, counts: pd.DataFrame) -> Figure:
+    classes = variant.classes
+    table = counts[["actual", "predicted", "count", "share"]]
+    table = table.assign(percent=(100 * table["share"]).round().astype(int))
+    base = alt.Chart(inline(table)).encode(
+        x=alt.X("predicted:N", sort=classes, title="predicted class", axis=_label_axis(classes)),
+        y=alt.Y("actual:N", sort=classes, title="actual class"),
+    )
+    cells = base.mark_rect(color=PALETTE[0]).encode(
+        opacity=alt.Opacity(
+            "share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.04, 0.75])
+        ),
+        tooltip=tooltips(table, "actual", "predicted", "count", "percent"),
+    )
+    numbers = base.mark_text(fontSize=11).encode(text="percent:Q")
+    return Figure(
+        name=f"confusion-{variant.name}",
+        title=words.marked(study, f"{variant.name}: {_worst_mistake(table)}"),
+        note=f"Percent of each actual class (rows sum to 100); {_pooled(study)}.",
+        chart=layered(cells, numbers).properties(height=max(120, 28 * len(classes))),
+        table=counts.pivot(index="actual", columns="predicted", values="count")
+        .reindex(index=classes, columns=classes)
+        .rename_axis(index="actual \\ predicted (rows)")
+        .reset_index(),
+    )
+
+
+def _worst_mistake(table: pd.DataFrame) -> str:
+    wrong = table[table["actual"] != table["predicted"]]
+    worst = wrong.iloc[int(wrong["share"].to_numpy().argmax())]
+    if worst["share"] == 0:
+        return "no row is taken for another class"
+    return (
+        f"the commonest mistake is {worst['actual']} taken for {worst['predicted']} "
+        f"({words.percent(worst['share'])})"
+    )
+
+
+def _calibration_title(bins: dict[str, pd.DataFrame]) -> str:
+    excess = {}
+    for name, table in bins.items():
+        weights = table["predictions"] / table["predictions"].sum()
+        stated, right = (float((table[c] * weights).sum()) for c in ("confidence", "accuracy"))
+        excess[name] = (stated - right, stated, right)
+    name = max(excess, key=lambda key: abs(excess[key][0]))
+    difference, stated, right = excess[name]
+    word = "over-confident" if difference > 0 else "under-confident"
+    return (
+        f"Farthest from calibrated is {name}, {word}: states {words.percent(stated)} on average, "
+        f"is right in {words.percent(right)}"
+    )
+
+
+def _label_axis(classes: Sequence[str]) -> alt.Axis:
+    return alt.Axis(labelAngle=0 if len(classes) <= 4 else -60, grid=False)
+
+
+def _pooled(study: StudyResults) -> str:
+    """Of how many predictions class-wise figures are made."""
+    repeats = int(study.protocol.get("repeats", 1))
+    rows = int(study.complete[0].metrics["rows"])
+    if repeats == 1:
+        return f"every one of the {words.thousands(rows)} rows was held out once"
+    return f"{words.thousands(rows)} rows, each held out once in every one of {repeats} repeats"

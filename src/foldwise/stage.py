@@ -1,0 +1,55 @@
+"""What every stage script shares: one key on the command line, errors that can be read."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from foldwise.errors import FoldwiseError
+
+
+def run(main: Callable[[str], None], key: str, example: str) -> NoReturn:
+    """Run a stage for the key on the command line, then exit.
+
+    Exit status: 0, or 1 after an error that the user can mend (its message on stderr, without
+    a traceback), 130 after SIGINT, 143 after SIGTERM.
+
+    Args:
+        main: does the stage's work for one key.
+        key: what the key names: "dataset", "study" or "variant".
+        example: a key, for `--help`.
+    """
+    script = sys.argv[0]
+    parser = argparse.ArgumentParser(
+        description=(sys.modules["__main__"].__doc__ or "").strip(),
+        epilog=f"example: python {script} {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(key, help=f"a {key} of params.yaml")
+    _run(lambda: main(getattr(parser.parse_args(), key)))
+
+
+def run_whole(main: Callable[[], None]) -> NoReturn:
+    """As `run`, for a stage that has no key."""
+    argparse.ArgumentParser(
+        description=(sys.modules["__main__"].__doc__ or "").strip()
+    ).parse_args()
+    _run(main)
+
+
+def _run(work: Callable[[], None]) -> NoReturn:
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        work()
+    except FoldwiseError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + signum)

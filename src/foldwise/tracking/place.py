@@ -1,0 +1,78 @@
+"""Where the MLflow store is, and the command that shows it. Imports no mlflow."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from foldwise.errors import TrackingError
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+SQLITE = "sqlite:///"
+TELEMETRY_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+LOCAL_HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*"
+
+
+def store_uri(environ: Mapping[str, str], root: Path) -> str:
+    """MLFLOW_TRACKING_URI, or the project's own SQLite database; never relative.
+
+    Raises:
+        TrackingError: the project's path has a character that a database address cannot have.
+    """
+    root = home(root)
+    uri = environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if not uri:
+        return _sqlite(root / DATABASE)
+    if uri.startswith(SQLITE):
+        return _sqlite(root / uri.removeprefix(SQLITE))
+    return uri
+
+
+def home(root: Path) -> Path:
+    """The project's root; for a folder that DVC made for a queued experiment, the outer one's."""
+    root = root.resolve()
+    for folder in root.parents:
+        if folder.name == ".dvc" and root.relative_to(folder).parts[:2] == ("tmp", "exps"):
+            return folder.parent
+    return root
+
+
+def is_experiment(root: Path) -> bool:
+    """Whether this is a folder that DVC made for a queued or temporary experiment."""
+    return home(root) != root.resolve()
+
+
+def database(uri: str) -> Path | None:
+    """The file of an SQLite store, None for any other store."""
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def artifacts(uri: str) -> str | None:
+    """Where the files of an SQLite store's runs go, as a URI; None: its server decides."""
+    path = database(uri)
+    return None if path is None else (path.parent / ARTIFACTS).as_uri()
+
+
+def ui_command(root: Path, environ: Mapping[str, str], port: int = 5000) -> list[str]:
+    """The command line that serves the MLflow UI on this machine; run it with `TELEMETRY_OFF`.
+
+    Raises:
+        TrackingError: the runs are on a server, which has its own UI.
+    """
+    uri = store_uri(environ, root)
+    location = artifacts(uri)
+    if location is None:
+        raise TrackingError(f"the runs are on a tracking server: open {uri} in a browser")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--default-artifact-root", location, "--artifacts-destination", location]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    return [*command, "--allowed-hosts", LOCAL_HOSTS, "--workers", "2"]
+
+
+def _sqlite(path: Path) -> str:
+    if set("?%") & set(path.as_posix()):
+        raise TrackingError(
+            f"{path}: a database address cannot have '?' or '%' in it; move the project, or set "
+            "MLFLOW_TRACKING_URI=sqlite:////another/folder/mlflow.db"
+        )
+    return SQLITE + path.as_posix()

@@ -1,0 +1,252 @@
+"""Train one chunk: the splits of a variant that form one stack. Knows no file and no tracker.
+
+Shapes: F models, n training rows each, B rows per batch, C features, K classes.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foldwise import networks, optimizers, randomness
+from foldwise.batches import Rows, batches, block_rows, preprocessing, targets_for
+from foldwise.config import Training, Variant
+from foldwise.datasets.prepared import Dataset
+from foldwise.errors import DivergedError
+from foldwise.gradients import backpropagate, losses
+from foldwise.networks import StackedNetwork
+from foldwise.results import split_name
+from foldwise.splits import Split
+
+HISTORY_POINTS = 100  # a learning curve has at most so many points
+EVALUATED_ROWS = 10_000  # training metrics are taken on the first so many rows of a split
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Splits with equally many training rows that train as one stack."""
+
+    variant: Variant
+    splits: tuple[Split, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training a chunk yields.
+
+    Attributes:
+        epochs: recorded epochs (E,), from 1.
+        history: (F, E, 4): train loss and accuracy, validation loss and accuracy.
+        finished: Unix time in seconds of each recorded epoch (E,).
+        held_out: class probabilities of the held-out rows (F, n_validation, K).
+        test: class probabilities of the test rows (F, n_test, K).
+        weights: name -> (F, ...), the stack's `state_dict`.
+    """
+
+    epochs: np.ndarray
+    history: np.ndarray
+    finished: np.ndarray
+    held_out: np.ndarray
+    test: np.ndarray
+    weights: dict[str, np.ndarray]
+
+
+def train(
+    chunk: Chunk,
+    dataset: Dataset,
+    device: str = "cpu",
+    progress: Callable[[int], object] = lambda models: None,
+) -> Trained:
+    """Train a chunk's models for the variant's epochs; same input, same bits.
+
+    Args:
+        chunk: the variant and its splits.
+        dataset: raw arrays.
+        device: "cpu" or "cuda".
+        progress: called after each epoch with the number of models that took it.
+
+    Raises:
+        DivergedError: a model's loss is no longer finite; names split, epoch and rate.
+    """
+    settings = chunk.variant.training
+    stack, rows = _prepare(chunk, dataset, device)
+    step = _step_function(stack, settings)
+    recorded = recorded_epochs(settings.epochs)
+    held_out = _stack_rows([split.held_out for split in chunk.splits], device)
+    history, finished = [], []
+    with torch.no_grad():
+        for epoch, one_epoch in enumerate(_epochs(chunk, stack, rows, device), start=1):
+            for x, targets, masks in one_epoch:
+                step(x, targets, masks)
+            progress(stack.models)
+            if epoch in recorded:
+                measured = [*_evaluate(stack, rows, rows.train[:, :EVALUATED_ROWS], settings.loss),
+                            *_evaluate(stack, rows, held_out, settings.loss)]  # fmt: skip
+                history.append(torch.stack(measured, dim=1))
+                finished.append(time.time())
+                _check_finite(history[-1][:, 0], chunk, epoch)
+        stack.eval()
+        return Trained(
+            epochs=np.array(recorded),
+            history=torch.stack(history, dim=1).cpu().numpy(),
+            finished=np.array(finished),
+            held_out=_probabilities(stack, rows, held_out),
+            test=_test_probabilities(stack, rows, dataset, device),
+            weights={name: t.cpu().numpy().copy() for name, t in stack.state_dict().items()},
+        )
+
+
+def recorded_epochs(epochs: int) -> list[int]:
+    """The epochs after which metrics are taken: at most `HISTORY_POINTS`, the last always."""
+    every = math.ceil(epochs / HISTORY_POINTS)
+    return sorted({*range(every, epochs + 1, every), epochs})
+
+
+# --- preparation -------------------------------------------------------------------------
+
+
+def _prepare(chunk: Chunk, dataset: Dataset, device: str) -> tuple[StackedNetwork, Rows]:
+    """The initialised stack, in training mode, and its rows."""
+    X = torch.from_numpy(dataset.X).flatten(1)
+    classes = len(dataset.class_names)
+    outputs = networks.logits_for(classes)
+    stack = StackedNetwork(chunk.variant.network, X.shape[1], outputs, len(chunk.splits))
+    networks.initialise(stack, chunk.variant.training.init, _initial_generator(chunk))
+    kind = chunk.variant.training.preprocessing
+    for i, split in enumerate(chunk.splits):
+        shift, scale = preprocessing(kind, X[torch.from_numpy(split.train)], dataset.scale)
+        stack.shift[i], stack.scale[i] = shift, scale
+    stack.to(device).train()
+    labels = torch.from_numpy(dataset.y)
+    return stack, Rows(
+        X=X.to(device),
+        targets=targets_for(labels, classes).to(device),
+        labels=labels.to(device),
+        shift=stack.shift,
+        scale=stack.scale,
+        train=_stack_rows([split.train for split in chunk.splits], device),
+    )
+
+
+def _stack_rows(rows: Sequence[np.ndarray], device: str) -> Tensor:
+    return torch.from_numpy(np.stack(rows)).to(device)
+
+
+def _epochs(
+    chunk: Chunk, stack: StackedNetwork, rows: Rows, device: str
+) -> Iterator[Iterator[tuple[Tensor, Tensor, list[Tensor]]]]:
+    """For every epoch, its batches: features (F, B, C), targets, hidden dropout masks."""
+    settings = chunk.variant.training
+    order, dropout = _generators(chunk, "order"), _generators(chunk, "dropout")
+    for _ in range(settings.epochs):
+        shuffled = rows.train
+        if settings.shuffle:
+            places = randomness.orders(order, rows.train.shape[1]).to(device)
+            shuffled = rows.train.gather(1, places)
+        yield batches(stack, rows, shuffled, settings.batch_size, dropout)
+
+
+def _generators(chunk: Chunk, purpose: str) -> list[torch.Generator]:
+    seed, study = chunk.variant.training.seed, chunk.variant.study
+    return [randomness.generator(seed, study, s.repeat, s.fold, purpose) for s in chunk.splits]
+
+
+def _initial_generator(chunk: Chunk) -> Callable[[int, str], torch.Generator]:
+    settings, study = chunk.variant.training, chunk.variant.study
+
+    def generator(model: int, layer: str) -> torch.Generator:
+        split = chunk.splits[0 if settings.same_init else model]
+        place = (0, 0) if settings.same_init else (split.repeat, split.fold)
+        return randomness.generator(settings.seed, study, *place, f"init/{layer}")
+
+    return generator
+
+
+# --- the step ---------------------------------------------------------------------------------
+
+
+def _step_function(
+    stack: StackedNetwork, settings: Training
+) -> Callable[[Tensor, Tensor, list[Tensor]], None]:
+    """One training step of all F models: gradient, then optimizer."""
+    optimizer_step = optimizers.step_function(settings.optimizer, *flatten(stack))
+
+    def step(x: Tensor, targets: Tensor, masks: list[Tensor]) -> None:
+        backpropagate(stack, x, targets, masks, settings.loss)
+        optimizer_step()
+
+    return step
+
+
+def flatten(stack: StackedNetwork) -> tuple[Tensor, Tensor]:
+    """Move all parameters into one tensor (P,), of which they become views; likewise gradients.
+
+    Returns:
+        The flat parameters and the flat gradients.
+    """
+    parameters = list(stack.parameters())
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    gradient = torch.zeros_like(flat)
+    sizes = [p.numel() for p in parameters]
+    for p, values, slope in zip(
+        parameters, torch.split(flat, sizes), torch.split(gradient, sizes), strict=True
+    ):
+        p.data, p.grad = values.view_as(p), slope.view_as(p)
+    return flat, gradient
+
+
+# --- evaluation -------------------------------------------------------------------------------
+
+
+def _logits(stack: StackedNetwork, rows: Rows, chosen: Tensor) -> Tensor:
+    """Logits of rows (F, m) in evaluation mode: (F, m, outputs)."""
+    stack.eval()
+    blocks = torch.split(chosen, 8 * block_rows(stack, 32), dim=1)
+    logits = torch.cat([stack(rows.features(block)) for block in blocks], dim=1)
+    stack.train()
+    return logits
+
+
+def _evaluate(
+    stack: StackedNetwork, rows: Rows, chosen: Tensor, loss: str
+) -> tuple[Tensor, Tensor]:
+    """Mean loss (F,) and accuracy (F,) on rows (F, m); NaN where m is 0."""
+    if chosen.shape[1] == 0:
+        nothing = torch.full((stack.models,), math.nan, device=rows.X.device)
+        return nothing, nothing
+    logits = _logits(stack, rows, chosen)
+    row_losses = losses(logits, rows.targets_of(chosen), loss)
+    predicted = logits.argmax(-1) if logits.shape[-1] > 1 else (logits.squeeze(-1) > 0).long()
+    correct = predicted == rows.labels[chosen]
+    return row_losses.mean(dim=1), correct.float().mean(dim=1)
+
+
+def _probabilities(stack: StackedNetwork, rows: Rows, chosen: Tensor) -> np.ndarray:
+    return networks.probabilities(_logits(stack, rows, chosen)).cpu().numpy()
+
+
+def _test_probabilities(
+    stack: StackedNetwork, rows: Rows, dataset: Dataset, device: str
+) -> np.ndarray:
+    if dataset.X_test is None:
+        return np.empty((stack.models, 0, len(dataset.class_names)), dtype=np.float32)
+    X = torch.from_numpy(dataset.X_test).flatten(1).to(device)
+    test = Rows(X, rows.targets, rows.labels, rows.shift, rows.scale, rows.train)
+    return _probabilities(stack, test, torch.arange(len(X), device=device).expand(stack.models, -1))
+
+
+def _check_finite(loss: Tensor, chunk: Chunk, epoch: int) -> None:
+    if bool(loss.isfinite().all()):
+        return
+    i = int((~loss.isfinite()).nonzero()[0])
+    split = chunk.splits[i]
+    optimizer = chunk.variant.training.optimizer
+    raise DivergedError(
+        f"{chunk.variant.name}, {split_name(split.repeat, split.fold)}, epoch {epoch}: the "
+        f"training loss is {float(loss[i])} with {optimizer.name}, lr {optimizer.lr}; "
+        "try a smaller lr"
+    )

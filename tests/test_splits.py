@@ -1,0 +1,62 @@
+"""Folds partition the rows, are stratified, and depend on nothing but labels, settings, seed."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold
+
+from foldwise.config import CrossValidation
+from foldwise.errors import DataError
+from foldwise.results import REFIT
+from foldwise.splits import split_table, splits
+
+Y = np.array([0] * 97 + [1] * 111)
+
+
+@settings(max_examples=30)
+@given(folds=st.integers(2, 8), repeats=st.integers(1, 3), seed=st.integers(0, 9))
+def test_folds_partition_and_are_stratified(folds: int, repeats: int, seed: int) -> None:
+    plan = splits(split_table(Y, CrossValidation(folds=folds, repeats=repeats, seed=seed)))
+    assert len(plan) == folds * repeats + 1
+    for repeat in range(repeats):
+        members = [split for split in plan if split.repeat == repeat]
+        assert [split.fold for split in members] == list(range(folds))
+        held_out = np.concatenate([split.held_out for split in members])
+        assert sorted(held_out) == list(range(len(Y)))
+        for split in members:
+            assert not set(split.train) & set(split.held_out)
+            assert len(split.train) + len(split.held_out) == len(Y)
+            assert abs(Y[split.held_out].sum() - 111 / folds) <= 1
+
+
+def test_refit_is_last_and_trains_on_every_row() -> None:
+    last = splits(split_table(Y, CrossValidation(folds=5)))[-1]
+    assert (last.repeat, last.fold) == (REFIT, REFIT)
+    assert list(last.train) == list(range(len(Y)))
+    assert len(last.held_out) == 0
+
+
+def test_first_repeat_is_sklearns_stratified_k_fold() -> None:
+    plan = splits(split_table(Y, CrossValidation(folds=10, repeats=2, seed=3)))
+    reference = StratifiedKFold(10, shuffle=True, random_state=3).split(Y, Y)
+    for split, (train, held_out) in zip(plan, reference, strict=False):
+        np.testing.assert_array_equal(split.train, train)
+        np.testing.assert_array_equal(split.held_out, held_out)
+
+
+def test_more_repeats_keep_the_earlier_ones() -> None:
+    few = split_table(Y, CrossValidation(folds=5, repeats=2, seed=1))
+    many = split_table(Y, CrossValidation(folds=5, repeats=4, seed=1))
+    assert few.equals(many[many["repeat"] < 2])
+    assert not many[many["repeat"] == 2]["fold"].equals(many[many["repeat"] == 3]["fold"])
+
+
+def test_a_class_smaller_than_the_folds_is_refused() -> None:
+    with pytest.raises(DataError, match=r"3 rows, fewer than 5 folds; set cv\.folds to at most 3"):
+        split_table(np.array([0] * 9 + [1] * 3), CrossValidation(folds=5))
+
+
+def test_a_single_class_is_refused() -> None:
+    with pytest.raises(DataError, match="single class"):
+        split_table(np.ones(20, dtype=int), CrossValidation(folds=5))
