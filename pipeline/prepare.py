@@ -4,14 +4,16 @@ Reads data/raw/<dataset>/, writes data/prepared/<dataset>/.
 """
 
 from foldwise import config, paths, stage
-from foldwise.datasets import prepared
-from foldwise.datasets.registry import read
+from foldwise.datasets import prepared, provenance, registry
 
 
 def main(name: str) -> None:
     """Read one data set's raw files and write its arrays."""
     config.load().dataset(name)
-    meta = prepared.save(read(name, paths.raw(name)), paths.prepared(name))
+    raw = paths.raw(name)
+    edition = provenance.verify(raw).edition
+    dataset = registry.module(name).read(raw, edition)
+    meta = prepared.save(dataset, paths.prepared(name))
     print(f"{name}: {meta.rows} + {meta.test_rows} rows, edition {meta.edition}")
 
 

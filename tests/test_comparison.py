@@ -361,6 +361,7 @@ def test_study_file_has_its_shape():
     }
     found = compare_study("s", study(pairs=[("alike", "good"), ("good", "base")]), results)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert compare_study("s", study(pairs=[("alike", "good"), ("good", "base")]), results) == found
     facts = ("study", "edition", "synthetic", "metric", "rope")
     assert [found[key] for key in facts] == ["s", "uci", False, "accuracy", 0.01]
     assert {k: v for k, v in found["protocol"].items() if k != "training"} == {

@@ -28,7 +28,8 @@ def run(main: Callable[[str], None], key: str, example: str) -> NoReturn:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(key, help=f"a {key} of params.yaml")
-    _run(lambda: main(getattr(parser.parse_args(), key)))
+    name = getattr(parser.parse_args(), key)
+    exit_with(lambda: main(name))
 
 
 def run_whole(main: Callable[[], None]) -> NoReturn:
@@ -36,10 +37,11 @@ def run_whole(main: Callable[[], None]) -> NoReturn:
     argparse.ArgumentParser(
         description=(sys.modules["__main__"].__doc__ or "").strip()
     ).parse_args()
-    _run(main)
+    exit_with(main)
 
 
-def _run(work: Callable[[], None]) -> NoReturn:
+def exit_with(work: Callable[[], None]) -> NoReturn:
+    """Do the work, then exit with its status: 0, 1, 130 or 143 (see `run`)."""
     signal.signal(signal.SIGTERM, _stop)
     try:
         work()

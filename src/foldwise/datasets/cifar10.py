@@ -138,11 +138,6 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read()
 
 
-def _dtype(name: str, align: int, copy: int) -> np.dtype:
-    """`np.dtype` as NumPy 1 pickled it, with 0 and 1 for flags that NumPy 2 wants as booleans."""
-    return np.dtype(name, bool(align), bool(copy))
-
-
 class _Unpickler(pickle.Unpickler):
     """Reads dicts, lists, numbers, text and numpy arrays; anything else is refused."""
 
@@ -150,7 +145,7 @@ class _Unpickler(pickle.Unpickler):
         ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
         ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
         ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): _dtype,
+        ("numpy", "dtype"): np.dtype,
     }
 
     def find_class(self, module: str, name: str) -> Any:

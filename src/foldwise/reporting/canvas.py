@@ -230,7 +230,7 @@ def inline(table: pd.DataFrame) -> alt.InlineData:
     """A table as data inside the chart."""
     # As text: Altair copies and checks every value of a list, which takes most of its time.
     records = table.to_json(orient="records")
-    return alt.InlineData(values=records, format=alt.DataFormat(type="json"))
+    return alt.InlineData(values=records, format=alt.JsonDataFormat(type="json"))
 
 
 def sampled(table: pd.DataFrame, group: str) -> pd.DataFrame:

@@ -1,10 +1,14 @@
-"""Results as small tidy tables: what `dvc plots` reads and what the charts draw."""
+"""Results as small tidy tables: what `dvc plots` reads and what the charts draw.
+
+The name of a study on synthetic data carries the word.
+"""
 
 from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
 
+from foldwise.reporting import words
 from foldwise.reporting.story import StudyResults, VariantResults
 from foldwise.results import REFIT, probabilities
 
@@ -118,14 +122,17 @@ def _study_curves(study: StudyResults) -> Iterable[pd.DataFrame]:
     for variant in study.variants:
         for column, (rows, metric) in SERIES.items():
             yield band(variant.history, column).assign(
-                study=study.name, variant=variant.name, rows=rows, metric=metric
+                study=words.marked(study, study.name),
+                variant=variant.name,
+                rows=rows,
+                metric=metric,
             )
 
 
 def _study_scores(study: StudyResults) -> Iterable[pd.DataFrame]:
     for variant in study.complete:
         held_out = variant.scores[variant.scores["fold"] != REFIT]
-        yield held_out.assign(study=study.name, variant=variant.name)
+        yield held_out.assign(study=words.marked(study, study.name), variant=variant.name)
 
 
 def _study_confusion(study: StudyResults) -> Iterable[pd.DataFrame]:
@@ -137,13 +144,13 @@ def _study_confusion(study: StudyResults) -> Iterable[pd.DataFrame]:
         table = counts.reset_index().melt("actual", var_name="predicted", value_name="count")
         totals = table.groupby("actual")["count"].transform("sum").clip(lower=1)
         share = rounded((table["count"] / totals).to_numpy())
-        yield table.assign(study=study.name, variant=variant.name, share=share)
+        yield table.assign(study=words.marked(study, study.name), variant=variant.name, share=share)
 
 
 def _study_differences(study: StudyResults) -> Iterable[pd.DataFrame]:
     for pair in study.pairs:
         table = pd.DataFrame(pair.get("differences", []))
-        yield table.assign(study=study.name, a=pair["a"], b=pair["b"])
+        yield table.assign(study=words.marked(study, study.name), a=pair["a"], b=pair["b"])
 
 
 def _thinned(length: int) -> np.ndarray:

@@ -27,11 +27,11 @@ __all__ = [
     "TELEMETRY_OFF",
     "Summary",
     "Tracked",
-    "without_telemetry",
     "runs_table",
     "store_uri",
     "track",
     "ui_command",
+    "without_telemetry",
     "write_marker",
 ]
 

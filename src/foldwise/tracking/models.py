@@ -56,7 +56,7 @@ class Exporter:
         torch.export.save(self._program, self._folder / PT2)
         identity = {"run_id": run_id, "model_id": model.model_id, "model_uuid": model.model_id}
         place = {"artifact_path": model.artifact_location}
-        Model.from_dict({**self._description, **identity, **place}).save(self._folder / MLMODEL)  # type: ignore[no-untyped-call]
+        Model.from_dict({**self._description, **identity, **place}).save(self._folder / MLMODEL)
         return self._folder
 
     def classifier(self, index: int) -> networks.Classifier:

@@ -20,6 +20,7 @@ import pandas as pd
 
 from foldwise import files, paths, results
 from foldwise.errors import ResultsError
+from foldwise.tracking import place
 
 SPEC, OUTPUTS, SUMMARY = "foldwise.spec", "foldwise.outputs", "foldwise.summary"
 CURRENT, REVISION, CREATED = "foldwise.current", "foldwise.revision", "foldwise.created"
@@ -91,6 +92,11 @@ class VariantRun:
     context: Mapping[str, str]
 
     @property
+    def current(self) -> str:
+        """Whether these are the project's own results, not those of a queued experiment."""
+        return _text(not place.is_experiment(self.root))
+
+    @property
     def study(self) -> str:
         """The study that it was trained in, which is its experiment."""
         return str(self.manifest["variant"]["study"])
@@ -116,7 +122,7 @@ class VariantRun:
     @cached_property
     def outputs(self) -> str:
         """Digest of what came out."""
-        return files.digest([self.manifest["files"], self.manifest["status"]])
+        return files.digest([self.spec, self.manifest["status"], self.manifest["files"]])
 
     @cached_property
     def parent(self) -> Record:
@@ -175,19 +181,28 @@ class VariantRun:
     def _folder(self) -> Path:
         return self.root / paths.run(self.name)
 
+    @property
+    def _timeline(self) -> Path:
+        """The one file that the manifest does not vouch for."""
+        path = self._folder / results.TIMELINE
+        if not path.is_file():
+            raise ResultsError(f"{path}: missing; `dvc checkout train@{self.name}` restores it")
+        return path
+
     @cached_property
     def _facts(self) -> dict[str, Any]:
-        return results.read_facts(self._folder)
+        return files.read_facts(self._timeline)
 
     @cached_property
     def _by_split(self) -> dict[tuple[int, int], pd.DataFrame]:
         history = results.read_table(self._folder, results.HISTORY)
-        timeline = pd.read_parquet(self._folder / results.TIMELINE)
+        timeline = pd.read_parquet(self._timeline)
         keys = ["repeat", "fold", "epoch"]
         table = history.merge(timeline[[*keys, "finished"]], on=keys, how="left").sort_values(keys)
         table["finished"] = table["finished"].fillna(self._facts["finished"])
+        splits = {(int(r), int(f)) for r, f in table[["repeat", "fold"]].itertuples(index=False)}
         groups = table.groupby(["repeat", "fold"])
-        return {(int(r), int(f)): group for (r, f), group in groups}  # type: ignore[misc]
+        return {split: groups.get_group(split) for split in splits}
 
     @cached_property
     def _metrics(self) -> dict[str, Any]:

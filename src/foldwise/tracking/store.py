@@ -118,7 +118,8 @@ def probe(uri: str, environ: Mapping[str, str]) -> None:
             return
         problem = f"answers with status {answer.status_code}"
     raise TrackingError(
-        f"tracking server {uri} {problem}: start it, or correct or unset MLFLOW_TRACKING_URI; {SAFE}"
+        f"tracking server {uri} {problem}: start it, or correct or unset MLFLOW_TRACKING_URI; "
+        f"{SAFE}"
     )
 
 
@@ -156,7 +157,9 @@ def _check(path: Path, uri: str) -> None:
 def _revision(path: Path) -> str:
     """The schema revision that a database says it has."""
     try:
-        with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS) as connection:
+        with sqlite3.connect(
+            f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS
+        ) as connection:
             tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
             if ("alembic_version",) not in tables:
                 raise TrackingError(
@@ -186,8 +189,9 @@ def _insert_points(path: Path, run_id: str, points: Sequence[Point]) -> None:
     with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection, connection:
         connection.executemany(f"INSERT OR IGNORE INTO metrics {columns}", rows)
         connection.executemany(
-            f"INSERT INTO latest_metrics {columns} ON CONFLICT DO UPDATE SET value = excluded.value,"
-            " timestamp = excluded.timestamp, step = excluded.step WHERE excluded.step >= step",
+            f"INSERT INTO latest_metrics {columns} ON CONFLICT DO UPDATE SET "
+            "value = excluded.value, timestamp = excluded.timestamp, step = excluded.step "
+            "WHERE excluded.step >= step",
             latest.values(),
         )
 

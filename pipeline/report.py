@@ -1,0 +1,19 @@
+"""Stage report: the results of all studies as people read them.
+
+Reads metrics/, comparisons/ and runs/ of what params.yaml declares, writes plots/*.csv for
+`dvc plots` and reports/index.html.
+"""
+
+from foldwise import config, paths, reporting, stage
+
+
+def main() -> None:
+    """Write plots and report."""
+    studies = reporting.load(config.load())
+    reporting.write_plots(studies, paths.PLOTS)
+    reporting.write_report(studies, paths.REPORT)
+    print(reporting.text_table(studies))
+
+
+if __name__ == "__main__":
+    stage.run_whole(main)

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from foldwise import reporting
+from foldwise.reporting import StudyResults, tidy
+
+
+def test_a_band_is_mean_and_percentiles_over_splits_without_refit() -> None:
+    history = pd.DataFrame(
+        {
+            "repeat": [0, 0, 0, -1],
+            "fold": [0, 1, 2, -1],
+            "epoch": 1,
+            "train_loss": [1.0, 2.0, 6.0, 99.0],
+        }
+    )
+    row = tidy.band(history, "train_loss").iloc[0]
+    low, high = np.quantile([1.0, 2.0, 6.0], [0.15, 0.85])
+    assert row.to_dict() == {"epoch": 1, "mean": 3.0, "low": low, "high": high, "splits": 3}
+
+
+def test_a_band_is_thinned_but_keeps_both_ends() -> None:
+    epoch = np.arange(1, 1001)
+    history = pd.DataFrame({"repeat": 0, "fold": 0, "epoch": epoch, "train_loss": 1.0})
+    kept = tidy.band(history, "train_loss")["epoch"]
+    assert len(kept) == tidy.EPOCHS
+    assert (kept.iloc[0], kept.iloc[-1]) == (1, 1000)
+
+
+def test_a_band_leaves_out_what_is_not_finite() -> None:
+    history = pd.DataFrame(
+        {
+            "repeat": 0,
+            "fold": [0, 1, 0, 1],
+            "epoch": [1, 1, 2, 2],
+            "train_loss": [1.0, 3.0, np.nan, np.inf],
+        }
+    )
+    table = tidy.band(history, "train_loss")
+    assert table["epoch"].tolist() == [1]
+    assert tidy.band(history.head(0), "train_loss").empty
+
+
+def test_confusion_has_every_cell_and_shares_of_the_actual_class(pictures: StudyResults) -> None:
+    table = tidy.confusion([pictures])
+    assert len(table) == 3 * 10 * 10
+    assert table.groupby("variant")["count"].sum().tolist() == [1000] * 3
+    sums = table.groupby(["variant", "actual"])["share"].sum()
+    np.testing.assert_allclose(sums, 1, atol=1e-4)
+
+
+def test_calibration_of_a_network_that_keeps_its_word(echoes: StudyResults) -> None:
+    random = np.random.default_rng(0)
+    p = random.uniform(0.5, 1, 20_000)
+    table = pd.DataFrame({"label": random.random(20_000) > p, "p0": p, "p1": 1 - p})
+    bins = tidy.calibration(_with_predictions(echoes, table.astype({"label": int})))
+    assert bins["predictions"].tolist() == [2000] * tidy.BINS
+    np.testing.assert_allclose(bins["confidence"], bins["accuracy"], atol=0.04)
+
+
+def test_rounding_keeps_five_digits() -> None:
+    values = np.array([0.0, 1.234567, -12345.67, 1.234567e-8])
+    np.testing.assert_allclose(tidy.rounded(values), [0, 1.2346, -12346, 1.2346e-8])
+
+
+def test_plots_are_written_for_dvc(tmp_path: Path, studies: list[StudyResults]) -> None:
+    reporting.write_plots(studies, tmp_path)
+    tables = {path.name: pd.read_csv(path) for path in tmp_path.iterdir()}
+    assert {name: list(table) for name, table in tables.items()} == {
+        "curves.csv": tidy.CURVES,
+        "scores.csv": tidy.SCORES,
+        "confusion.csv": tidy.CONFUSION,
+        "differences.csv": tidy.DIFFERENCES,
+    }
+    assert len(tables["scores.csv"]) == 3 * 5 + 3 * 20
+    assert len(tables["differences.csv"]) == 3 * 5 + 2 * 20
+    assert not any(table.isna().any(axis=None) for table in tables.values())
+
+
+def test_plots_of_failed_and_synthetic_runs(troubled: list[StudyResults]) -> None:
+    curves, scores = tidy.curves(troubled), tidy.scores(troubled)
+    assert "pictures-sigmoid" in set(curves["variant"])
+    assert "pictures-sigmoid" not in set(scores["variant"])
+    assert set(scores["study"]) == {"pictures (synthetic data)", "echoes (synthetic data)"}
+
+
+def _with_predictions(study: StudyResults, table: pd.DataFrame) -> reporting.VariantResults:
+    variant = study.variants[0]
+    return reporting.VariantResults(
+        variant.name, variant.metrics, variant.scores, variant.history, table, variant.manifest
+    )
+
+
+@pytest.mark.parametrize("name", ["curves", "scores", "confusion", "differences"])
+def test_no_studies_give_empty_tables(name: str) -> None:
+    table = getattr(tidy, name)([])
+    assert table.empty
+    assert len(table.columns) > 4
