@@ -5,13 +5,13 @@ of a sum decides, which differs between machines and would fill git diffs with n
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.metrics import confusion_matrix
 
 from foldwise.errors import ResultsError
 from foldwise.results import REFIT, probabilities
@@ -48,8 +48,8 @@ def evaluate(
 ) -> Evaluation:
     """Metrics and scores per split of one variant's run; the tables are those of `RunFiles`.
 
-    `confusion` and `recall` are over the held-out rows of all repeats together: with r repeats
-    every row counts r times. `gap` is train minus validation for accuracy and validation minus
+    `recall` is over the held-out rows of all repeats together: with r repeats every row counts
+    r times. `gap` is train minus validation for accuracy and validation minus
     train for the training loss, so that more is always more overfitting.
 
     Raises:
@@ -64,7 +64,7 @@ def evaluate(
     folds = manifest["variant"]["cv"]["folds"]
     metrics |= {"splits": len(scores), "rows": int(predictions["row"].nunique())}
     metrics |= _summary(scores, folds) | _training(history)
-    metrics |= _by_class(predictions, manifest["dataset"]["class_names"])
+    metrics["recall"] = _recall(confusion(predictions, manifest["dataset"]["class_names"]))
     if len(test_predictions):
         metrics["test"] = _test(test_predictions)
     columns = [*SCORES, "train_accuracy", "train_loss", "test_accuracy"]
@@ -112,6 +112,17 @@ def predicted(table: pd.DataFrame) -> np.ndarray:
     """The most probable class of every line, (rows,); the lower one of two that tie."""
     p = probabilities(table)
     return p.argmax(axis=1) if len(p) else np.empty(0, dtype=np.intp)
+
+
+def confusion(table: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
+    """Lines of a prediction table by actual class (rows) and predicted class (columns)."""
+    classes = range(len(class_names))
+    counts = pd.crosstab(table["label"].to_numpy(), predicted(table))
+    counts = counts.reindex(index=classes, columns=classes, fill_value=0)
+    names = list(class_names)
+    return counts.set_axis(pd.Index(names, name="actual"), axis=0).set_axis(
+        pd.Index(names, name="predicted"), axis=1
+    )
 
 
 def corrected_standard_error(sd: float, splits: int, folds: int) -> float:
@@ -174,16 +185,13 @@ def _training(history: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _by_class(predictions: pd.DataFrame, class_names: list[str]) -> dict[str, Any]:
-    """Recall per class that has rows, and counts as {true: {predicted: count}}."""
-    classes = range(len(class_names))
-    counts = confusion_matrix(predictions["label"], predicted(predictions), labels=classes)
-    rows = dict(zip(class_names, counts.tolist(), strict=True))
+def _recall(counts: pd.DataFrame) -> dict[str, float]:
+    """Share of each class's rows that were predicted as it; classes without rows are left out."""
+    right, totals = np.diag(counts), counts.sum(axis=1)
     return {
-        "recall": {
-            name: row[i] / sum(row) for i, (name, row) in enumerate(rows.items()) if sum(row)
-        },
-        "confusion": {name: dict(zip(class_names, row, strict=True)) for name, row in rows.items()},
+        str(name): float(hit / total)
+        for name, hit, total in zip(totals.index, right, totals, strict=True)
+        if total
     }
 
 

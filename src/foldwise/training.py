@@ -72,6 +72,7 @@ def train(
     Raises:
         DivergedError: a model's loss is no longer finite; names split, epoch and rate.
     """
+    torch.set_flush_denormal(True)  # Adam's moments of dead units would decay to subnormals: slow
     settings = chunk.variant.training
     stack, rows = _prepare(chunk, dataset, device)
     step = _step_function(stack, settings)

@@ -47,7 +47,15 @@ def identical(echoes: StudyResults) -> StudyResults:
     return dataclasses.replace(echoes, comparison={**echoes.comparison, "pairs": [pair]})
 
 
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory, studies: list[StudyResults]) -> bytes:
+    path = tmp_path_factory.mktemp("report") / "index.html"
+    reporting.write_report(studies, path)
+    return path.read_bytes()
+
+
 @pytest.fixture
-def page(tmp_path: Path, studies: list[StudyResults]) -> Path:
-    reporting.write_report(studies, tmp_path / "index.html")
-    return tmp_path / "index.html"
+def page(tmp_path: Path, report: bytes) -> Path:
+    path = tmp_path / "index.html"
+    path.write_bytes(report)
+    return path

@@ -97,6 +97,19 @@ def test_the_browser_notices_faults(chromium: Browser, page: Path, fault: str) -
     assert chromium.errors
 
 
+@needs_browser
+def test_an_empty_chart_is_noticed(chromium: Browser, page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace('"recall":', '"gone":')
+    page.write_text(text, encoding="utf-8")
+    chromium.open(page.as_uri())
+    chromium.wait_for(DRAWN)
+    marks = chromium.evaluate(MARKS)
+    assert {name for name, count in marks.items() if not count} == {
+        "echoes--recall",
+        "pictures--recall",
+    }
+
+
 def test_the_page_is_deterministic_and_small(page: Path, studies: list[StudyResults]) -> None:
     first = page.read_bytes()
     reporting.write_report(studies, page)

@@ -30,8 +30,8 @@ def test_shares_points_and_p_values() -> None:
     assert words.points(-0.0123) == "−1.2 pp"
     assert words.points_interval([-0.0311, 0.0811]) == "[−3.11, +8.11] pp"
     assert words.interval(0.5, 0.75) == "[50.0, 75.0] %"
-    assert words.p_value(0.0004) == "< 0.001"
-    assert words.p_value(0.34) == "0.340"
+    assert words.p_value(0.0004) == "p < 0.001"
+    assert words.p_value(0.34) == "p = 0.340"
 
 
 def test_the_protocol_says_what_decides_a_result(echoes: StudyResults) -> None:

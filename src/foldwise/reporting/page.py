@@ -85,7 +85,7 @@ def pair_numbers(study: StudyResults, pair: dict[str, Any]) -> list[tuple[str, s
         ("naive p, which takes splits for independent: do not trust", _naive(pair)),
         ("minimum detectable effect (power 80 %)", words.points(pair["mde"], "-", 2)),
     ]
-    return [*rows, *_rope_rows(pair), *_exploratory_rows(pair), *_secondary_rows(pair)]
+    return [*rows, *_rope_rows(study, pair), *_exploratory_rows(pair), *_secondary_rows(pair)]
 
 
 def _study_view(study: StudyResults) -> dict[str, Any]:
@@ -120,20 +120,21 @@ def _pair_view(study: StudyResults, pair: dict[str, Any]) -> PairView:
 def _test(pair: dict[str, Any]) -> str:
     if not words.known(pair.get("t")):
         return words.NONE
-    return f"t({pair['df']}) = {words.number(pair['t'], 2)}, p = {words.p_value(pair['p'])}"
+    return f"t({pair['df']}) = {words.number(pair['t'], 2)}, {words.p_value(pair['p'])}"
 
 
 def _naive(pair: dict[str, Any]) -> str:
     return words.p_value(pair.get("naive_p"))
 
 
-def _rope_rows(pair: dict[str, Any]) -> list[tuple[str, str]]:
+def _rope_rows(study: StudyResults, pair: dict[str, Any]) -> list[tuple[str, str]]:
+    declared = {"rope": study.rope, **pair["posterior"]}
     return [
         (
             f"worse / practically the same / better at ±{words.points(row['rope'], '-')}",
             " / ".join(words.percent(row[k]) for k in ("worse", "equivalent", "better")),
         )
-        for row in pair.get("ropes", [])
+        for row in [declared, *pair.get("ropes", [])]
     ]
 
 
@@ -143,7 +144,7 @@ def _exploratory_rows(pair: dict[str, Any]) -> list[tuple[str, str]]:
             f"{name.replace('_', '-')}, B − A (exploratory; below 0 is better)",
             f"{words.number(row['mean'], 4, '+')}, 95 % CI "
             f"[{words.number(row['ci95'][0], 4, '+')}, {words.number(row['ci95'][1], 4, '+')}], "
-            f"p = {words.p_value(row['p'])}",
+            f"{words.p_value(row['p'])}",
         )
         for name, row in pair.get("exploratory", {}).items()
         if row
@@ -155,7 +156,7 @@ def _secondary_rows(pair: dict[str, Any]) -> list[tuple[str, str]]:
         (
             f"McNemar, repeat {test['repeat']} (trained models held fixed)",
             f"only A right {test['only_a']}, only B right {test['only_b']}, "
-            f"p = {words.p_value(test['p'])}",
+            f"{words.p_value(test['p'])}",
         )
         for test in pair.get("mcnemar", [])
     ]

@@ -23,7 +23,8 @@ from foldwise.reporting.canvas import (
 )
 from foldwise.reporting.story import StudyResults
 
-BAR = 18  # pixels from the middle of a row down to its bar
+BAR = 26  # pixels from the middle of a row down to its bar
+LEFT: dict[str, Any] = {"align": "left", "baseline": "middle"}
 BETTER, WORSE = "#3b82c4", "#d97706"
 VERDICTS = {"Helps": BETTER, "Hurts": WORSE, "Practically the same": SAME, "Inconclusive": SAME}
 
@@ -45,19 +46,19 @@ def overview(studies: Sequence[StudyResults]) -> Figure | None:
         note="Mean difference in held-out accuracy over paired splits, B − A, with the corrected "
         "95 % confidence interval; right of 0 the first-named variant is better. Grey: "
         "practically the same. " + _studies_note(studies),
-        chart=chart.properties(height=66 * len(table)),
+        chart=chart.properties(height=86 * len(table)),
         table=table.drop(columns=["row", "answer"]),
     )
 
 
 def _overview_marks(table: pd.DataFrame) -> list[alt.Chart]:
-    """A row per pair: two lines of text (names are long, phones are narrow), below them the bar."""
+    """A row per pair: three lines of text (names are long, phones narrow), below them the bar."""
     domain = domain_of([*table["low"], *table["high"], *table["rope"], *-table["rope"]])
     x = points_axis("low:Q", "difference in accuracy (percentage points)", domain, grid=False)
     base = alt.Chart(inline(table)).encode(y=alt.Y("row:O", axis=None))
     colour = alt.Color("verdict:N", legend=None, scale=colour_scale(VERDICTS))
-    text = base.mark_text(align="left", baseline="middle").encode(x=alt.value(4))
-    tips = tooltips(table, "study", "pair", "verdict", "mean", "low", "high", "splits")
+    text = base.mark_text().encode(x=alt.value(4))
+    tips = tooltips(table, "study", "b", "a", "verdict", "mean", "low", "high", "splits")
     rope = base.mark_rect(opacity=0.25, color=SAME, height=26, yOffset=BAR)
     return [
         rope.transform_calculate(low="-datum.rope").encode(x=x, x2="rope:Q"),
@@ -66,10 +67,9 @@ def _overview_marks(table: pd.DataFrame) -> list[alt.Chart]:
         base.mark_point(filled=True, opacity=1, size=90, shape="diamond", yOffset=BAR).encode(
             x="mean:Q", color=colour, tooltip=tips
         ),
-        text.encode(text="pair:N").mark_text(
-            align="left", baseline="middle", yOffset=-20, fontWeight="bold"
-        ),
-        text.encode(text="answer:N").mark_text(align="left", baseline="middle", yOffset=-4),
+        text.encode(text="b:N").mark_text(**LEFT, yOffset=-32, fontWeight="bold"),
+        text.encode(text="a:N").mark_text(**LEFT, yOffset=-16),
+        text.encode(text="answer:N").mark_text(**LEFT),
     ]
 
 
@@ -188,14 +188,15 @@ def _overview_table(studies: Iterable[StudyResults]) -> pd.DataFrame:
     rows = [
         {
             "study": study.name,
-            "pair": words.versus(pair),
+            "b": pair["b"],
+            "a": words.marked(study, f"vs {pair['a']}"),
             "verdict": pair["verdict"],
             "mean": round(100 * pair["mean"], 3),
             "low": round(100 * pair["ci95"][0], 3),
             "high": round(100 * pair["ci95"][1], 3),
             "rope": 100 * study.rope,
             "splits": study.splits,
-            "answer": _answer(study, pair),
+            "answer": _answer(pair),
         }
         for study in studies
         for pair in study.pairs
@@ -203,12 +204,9 @@ def _overview_table(studies: Iterable[StudyResults]) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(row=range(len(rows)))
 
 
-def _answer(study: StudyResults, pair: dict[str, Any]) -> str:
-    return words.marked(
-        study,
-        f"{pair['verdict']}: {words.number(100 * pair['mean'], 2, '+')} "
-        f"{words.points_interval(pair['ci95'])}, {study.splits} splits",
-    )
+def _answer(pair: dict[str, Any]) -> str:
+    mean = words.number(100 * pair["mean"], 2, "+")
+    return f"{pair['verdict']}: {mean} {words.points_interval(pair['ci95'])}"
 
 
 def _studies_note(studies: Iterable[StudyResults]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
+from foldwise.evaluation import confusion as confusion_counts
 from foldwise.reporting import words
 from foldwise.reporting.story import StudyResults, VariantResults
 from foldwise.results import REFIT, probabilities
@@ -119,10 +120,11 @@ def _concat(
 
 
 def _study_curves(study: StudyResults) -> Iterable[pd.DataFrame]:
+    name = words.marked(study, study.name)
     for variant in study.variants:
         for column, (rows, metric) in SERIES.items():
             yield band(variant.history, column).assign(
-                study=words.marked(study, study.name),
+                study=name,
                 variant=variant.name,
                 rows=rows,
                 metric=metric,
@@ -137,10 +139,7 @@ def _study_scores(study: StudyResults) -> Iterable[pd.DataFrame]:
 
 def _study_confusion(study: StudyResults) -> Iterable[pd.DataFrame]:
     for variant in study.complete:
-        classes = variant.classes
-        counts = pd.DataFrame(variant.metrics["confusion"]).T
-        counts = counts.reindex(index=classes, columns=classes).fillna(0).astype(int)
-        counts = counts.rename_axis(index="actual", columns="predicted")
+        counts = confusion_counts(variant.predictions, variant.classes)
         table = counts.reset_index().melt("actual", var_name="predicted", value_name="count")
         totals = table.groupby("actual")["count"].transform("sum").clip(lower=1)
         share = rounded((table["count"] / totals).to_numpy())

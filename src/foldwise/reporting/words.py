@@ -62,8 +62,8 @@ def points_interval(ends: Sequence[float]) -> str:
 def p_value(value: Any) -> str:
     """A p value; below a thousandth only that."""
     if not known(value):
-        return NONE
-    return "< 0.001" if float(value) < 0.001 else number(value)
+        return f"p {NONE}"
+    return "p < 0.001" if float(value) < 0.001 else f"p = {number(value)}"
 
 
 def versus(pair: dict[str, Any]) -> str:
@@ -133,7 +133,7 @@ def result_columns(study: StudyResults) -> list[str]:
     columns = ["variant", "accuracy", "95 % CI, corrected", "SD over splits", "splits"]
     if tested(study):
         columns.append("test accuracy, refit")
-    return [*columns, "log-loss", "Brier", "accuracy gap, training − validation"]
+    return [*columns, "log-loss", "Brier", "accuracy gap"]
 
 
 def result_rows(study: StudyResults) -> list[list[str]]:

@@ -1,10 +1,12 @@
 """The trained networks of a variant as MLflow models: raw rows in, class probabilities out.
 
 All networks of a variant have one graph, so it is exported once, through MLflow; each model is
-then that folder with its own weights in it (20 ms instead of 160).
+then that folder with its own weights in it (4 ms instead of 160).
 """
 
+import json
 import shutil
+import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +21,7 @@ from mlflow.types import Schema, TensorSpec
 
 from foldwise import networks
 from foldwise.config import Network
+from foldwise.errors import TrackingError
 
 MLMODEL = "MLmodel"
 PT2 = Path("data/model.pt2")  # where MLflow's PyTorch flavour keeps and looks for it
@@ -42,7 +45,7 @@ class Exporter:
         self._template = scratch / "template"
         self._folder = scratch / "model"
         self._save_template(manifest["dataset"])
-        self._program = torch.export.load(self._template / PT2)
+        self._archive = Archive(self._template / PT2)
         self._description = Model.load(self._template).to_dict()
 
     def save(self, index: int, model: LoggedModel, run_id: str) -> Path:
@@ -50,10 +53,7 @@ class Exporter:
         if not self._folder.exists():
             shutil.copytree(self._template, self._folder)
         state = self.classifier(index).state_dict()
-        with torch.no_grad():
-            for name, tensor in self._program.state_dict.items():
-                tensor.copy_(state[name])
-        torch.export.save(self._program, self._folder / PT2)
+        self._archive.write(self._folder / PT2, state)
         identity = {"run_id": run_id, "model_id": model.model_id, "model_uuid": model.model_id}
         place = {"artifact_path": model.artifact_location}
         Model.from_dict({**self._description, **identity, **place}).save(self._folder / MLMODEL)
@@ -81,6 +81,33 @@ class Exporter:
         shift, scale = self._stack.shift[0], self._stack.scale[0]
         rows = torch.stack([shift, shift + scale]).to(torch.float32)
         return rows.reshape(2, *shape).numpy()
+
+
+class Archive:
+    """An exported program as torch.export.save leaves it: a zip that keeps each tensor raw.
+
+    Layout: https://docs.pytorch.org/docs/stable/user_guide/torch_compiler/export/pt2_archive.html
+    """
+
+    def __init__(self, path: Path):
+        with zipfile.ZipFile(path) as archive:
+            self._records = {name: archive.read(name) for name in archive.namelist()}
+        config = next(name for name in self._records if name.endswith("_weights_config.json"))
+        entries = json.loads(self._records[config])["config"]
+        folder = config.rsplit("/", 1)[0]
+        self._places = {name: f"{folder}/{entry['path_name']}" for name, entry in entries.items()}
+
+    def write(self, path: Path, state: Mapping[str, torch.Tensor]) -> None:
+        """The same program with other parameters and buffers."""
+        records = dict(self._records)
+        for name, place in self._places.items():
+            content = state[name].detach().contiguous().numpy().tobytes()
+            if len(content) != len(records[place]):
+                raise TrackingError(f"{path}: '{name}' is not of the exported network's shape")
+            records[place] = content
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in records.items():
+                archive.writestr(zipfile.ZipInfo(name), content)
 
 
 def _rows(shape: tuple[int, ...]) -> Schema:

@@ -1,0 +1,874 @@
+"""Run folders → a real MLflow store → read back through MLflow's own client."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from foldwise import config, evaluation, files, networks, paths, results, tracking
+from foldwise.config import Config
+from foldwise.errors import ResultsError, TrackingError
+
+tracking.without_telemetry()
+with warnings.catch_warnings():  # MLflow's own, while it is imported
+    warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
+    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
+    import mlflow.pyfunc
+    import mlflow.pytorch
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+    from mlflow.exceptions import MlflowException
+
+    from foldwise.tracking import mirror, place, records, store
+
+EPOCHS = 5
+STARTED = 1_700_000_000.0
+VOLATILE = {"foldwise.created", "mlflow.parentRunId"}
+PARAMS = """
+datasets:
+  rows: {editions: {synthetic: {rows: 40}}}
+  pictures: {editions: {synthetic: {rows: 40}}}
+studies:
+  tiny: &study
+    dataset: rows
+    cv: {folds: 2, repeats: 2, seed: 0}
+    training: &training
+      epochs: 5
+      batch_size: 8
+      shuffle: true
+      optimizer: {name: sgd, lr: 0.1, momentum: 0.5}
+      preprocessing: standardize
+    comparison: {baseline: tiny-plain}
+  pictures:
+    dataset: pictures
+    cv: {folds: 2}
+    training: *training
+    comparison: {baseline: pictures-plain}
+variants:
+  tiny-plain: {study: tiny, hidden: [5]}
+  tiny-dropout: {study: tiny, hidden: [5, 4], batch_norm: true, hidden_dropout: 0.2}
+  pictures-plain: {study: pictures, hidden: [5], activation: tanh}
+"""
+
+
+@dataclass
+class Project:
+    """A project's folder with run folders in it."""
+
+    root: Path
+    config: Config
+
+    @property
+    def uri(self) -> str:
+        return tracking.store_uri({}, self.root)
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.uri)
+
+    def track(self, **options: Any) -> tracking.Summary:
+        return tracking.track(self.config, self.root, {}, **options)
+
+    def only(self, *names: str) -> "Project":
+        """The same folder with fewer variants declared."""
+        variants = {name: self.config.variants[name] for name in names}
+        return Project(self.root, self.config.model_copy(update={"variants": variants}))
+
+
+# --- fabricated runs --------------------------------------------------------------------------
+
+
+def fabricate(root: Path, variant: config.Variant, seed: int = 0) -> None:
+    """A run folder as training would leave it, and the metrics as evaluation would."""
+    run = complete_run(variant, seed)
+    results.write(root / paths.run(variant.name), run)
+    evaluate(root, variant.name, run)
+
+
+def evaluate(root: Path, name: str, run: results.RunFiles) -> None:
+    tables = (run.history, run.predictions, run.test_predictions)
+    evaluated = evaluation.evaluate(run.manifest, *tables)
+    files.write_json(root / paths.metrics(name), evaluated.metrics)
+    evaluated.scores.to_csv(root / paths.scores(name), index=False)
+
+
+def complete_run(variant: config.Variant, seed: int) -> results.RunFiles:
+    shape, classes = ((3, 4, 4), 3) if variant.dataset == "pictures" else ((6,), 2)
+    folds, repeats, refit = variant.cv.folds, variant.cv.repeats, (results.REFIT, results.REFIT)
+    splits = [*((r, f) for r in range(repeats) for f in range(folds)), refit]
+    random = np.random.default_rng(seed)
+    history = pd.DataFrame(
+        [(*split, epoch) for split in splits for epoch in range(1, EPOCHS + 1)],
+        columns=["repeat", "fold", "epoch"],
+    )
+    for name in records.CURVES:
+        history[name] = random.random(len(history))
+    held_out = [name for name in records.CURVES if name.startswith("validation")]
+    history.loc[history["fold"] == results.REFIT, held_out] = np.nan
+    timeline = history[["repeat", "fold", "epoch"]].copy()
+    timeline["finished"] = STARTED + timeline["epoch"] * 0.25
+    predictions = pd.DataFrame(
+        [(row, r, row % folds, row % classes) for r in range(repeats) for row in range(40)],
+        columns=["row", "repeat", "fold", "label"],
+    )
+    p = random.dirichlet(np.ones(classes), len(predictions))
+    predictions = predictions.assign(**{f"p{k}": p[:, k] for k in range(classes)})
+    return results.RunFiles(
+        manifest=manifest(variant, splits, shape, classes),
+        history=history,
+        predictions=predictions,
+        test_predictions=predictions.iloc[:0],
+        weights=weights(variant, int(np.prod(shape)), classes, len(splits), seed),
+        timeline=timeline,
+        facts={"started": STARTED, "finished": STARTED + 2, "device": "cpu", "workers": 2}
+        | {"threads": 1, "peak_memory_bytes": 3 * 2**20},
+    )
+
+
+def manifest(
+    variant: config.Variant, splits: list[tuple[int, int]], shape: tuple[int, ...], classes: int
+) -> dict[str, Any]:
+    return {
+        "schema": results.SCHEMA,
+        "status": "complete",
+        "reason": None,
+        "variant": variant.model_dump(mode="json"),
+        "dataset": {
+            "name": variant.dataset,
+            "edition": "synthetic",
+            "synthetic": True,
+            "class_names": [f"class {k}" for k in range(classes)],
+            "scale": 1.0,
+            "rows": 40,
+            "test_rows": 0,
+            "shape": list(shape),
+            "dtype": "uint8" if len(shape) > 1 else "float32",
+            "digest": hashlib.sha256(variant.dataset.encode()).hexdigest(),
+        },
+        "split_digest": "5" * 64,
+        "code_digest": "c" * 64,
+        "versions": {},
+        "device": "cpu",
+        "parameters": 41,
+        "splits": [list(split) for split in splits],
+    }
+
+
+def weights(
+    variant: config.Variant, inputs: int, classes: int, models: int, seed: int
+) -> dict[str, np.ndarray]:
+    outputs = networks.logits_for(classes)
+    stack = networks.StackedNetwork(variant.network, inputs, outputs, models)
+    generator = torch.Generator().manual_seed(seed)
+    networks.initialise(stack, variant.training.init, lambda _model, _layer: generator)
+    for name, buffer in stack.named_buffers():  # BatchNorm's and the rescaling's, all different
+        values = torch.rand(buffer.shape, generator=generator)
+        buffer.copy_(values + (0.5 if name in ("scale",) or name.endswith("var") else 0))
+    return {name: tensor.detach().numpy() for name, tensor in stack.state_dict().items()}
+
+
+def write_comparison(root: Path, sentence: str) -> None:
+    pair = {"a": "tiny-plain", "b": "tiny-dropout", "verdict": "Helps", "sentence": sentence}
+    files.write_json(root / paths.comparison("tiny"), {"study": "tiny", "pairs": [pair]})
+
+
+# --- projects ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with three variants in two studies, tracked twice; for reading only."""
+    root = tmp_path_factory.mktemp("projects") / "Ein Projekt für #1"
+    project = Project(root, config.parse(PARAMS))
+    for variant in project.config.resolved.values():
+        fabricate(root, variant)
+    write_comparison(root, "Helps: by much.")
+    return project
+
+
+@pytest.fixture(scope="module")
+def tracked(original: Project) -> tuple[Project, tracking.Summary]:
+    return original, original.track(charts=lambda name: {"curves.png": name.encode()})
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh database; making one takes seconds."""
+    path = tmp_path_factory.mktemp("database") / place.DATABASE
+    with store.opened(place.SQLITE + path.as_posix(), {}):
+        pass
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, original: Project, empty_database: Path) -> Project:
+    """The smallest project of its own: one variant, five splits, an empty store."""
+    shutil.copytree(original.root / "runs", tmp_path / "runs")
+    shutil.copytree(original.root / "metrics", tmp_path / "metrics")
+    shutil.copy(empty_database, tmp_path / place.DATABASE)
+    return Project(tmp_path, original.config).only("tiny-plain")
+
+
+@pytest.fixture
+def bare(project: Project) -> Project:
+    """The same without a store."""
+    (project.root / place.DATABASE).unlink()
+    return project
+
+
+# --- reading back -----------------------------------------------------------------------------
+
+
+def dump(project: Project) -> dict[str, Any]:
+    """Every row of every table and the bytes of every artifact."""
+    with closing(sqlite3.connect(project.root / place.DATABASE)) as connection:
+        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        names = [name for (name,) in connection.execute(query)]
+        tables = {n: sorted(map(repr, connection.execute(f"SELECT * FROM {n}"))) for n in names}
+    folder = project.root / place.ARTIFACTS
+    found = {str(path): files.sha256(path) for path in folder.rglob("*") if path.is_file()}
+    return tables | {"artifacts": found}
+
+
+def content(project: Project) -> dict[str, Any]:
+    """What a person sees, without ids: (variant, split) → everything about the run."""
+    client = project.client
+    runs = runs_of(project)
+    by_id = {run.info.run_id: run for run in runs}
+    seen = {}
+    for run in runs:
+        tags = {key: v for key, v in run.data.tags.items() if key not in VOLATILE}
+        parent = by_id.get(run.data.tags.get("mlflow.parentRunId"))
+        histories = {
+            key: [
+                (m.step, m.timestamp, m.value)
+                for m in client.get_metric_history(run.info.run_id, key)
+            ]
+            for key in run.data.metrics
+        }
+        inputs = [(i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs]
+        facts = (run.info.status, run.info.start_time, run.info.end_time, run.info.run_name)
+        models = len(run.outputs.model_outputs)
+        name = (tags["variant"], tags.get("split"))
+        assert name not in seen, f"{name} twice"
+        parent_name = parent and parent.data.tags["variant"]
+        seen[name] = (facts, tags, run.data.params, histories, inputs, models, parent_name)
+    return seen
+
+
+def runs_of(project: Project) -> list[mlflow.entities.Run]:
+    client = project.client
+    ids = [e.experiment_id for e in client.search_experiments()]
+    return list(client.search_runs(ids))
+
+
+def run_of(project: Project, variant: str, split: str | None = None) -> mlflow.entities.Run:
+    found = [
+        run
+        for run in runs_of(project)
+        if run.data.tags["variant"] == variant and run.data.tags.get("split") == split
+    ]
+    assert len(found) == 1
+    return project.client.get_run(found[0].info.run_id)
+
+
+def models_of(project: Project) -> list[Any]:
+    ids = [e.experiment_id for e in project.client.search_experiments()]
+    return list(project.client.search_logged_models(ids))
+
+
+# --- what is there ----------------------------------------------------------------------------
+
+
+def test_every_variant_and_split_is_a_run(tracked: tuple[Project, tracking.Summary]) -> None:
+    project, summary = tracked
+    assert (summary.created, summary.missing) == (6 + 6 + 4, [])
+    expected = {("tiny-plain", None), ("tiny-plain", "refit"), ("tiny-plain", "r1-f01")}
+    seen = content(project)
+    assert expected < set(seen)
+    assert len(seen) == 16
+    assert {facts[0][0] for facts in seen.values()} == {"FINISHED"}
+    for (variant, split), facts in seen.items():
+        assert facts[-1] == (None if split is None else variant)
+
+
+def test_experiments_are_studies_with_their_artifacts_in_the_project(
+    tracked: tuple[Project, tracking.Summary],
+) -> None:
+    project, _ = tracked
+    experiment = project.client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    location = (project.root / place.ARTIFACTS / "tiny").as_uri()
+    assert experiment.artifact_location == location
+    assert experiment.tags["edition"] == "synthetic"
+
+
+def test_curves_have_their_values_and_original_times(
+    tracked: tuple[Project, tracking.Summary],
+) -> None:
+    project, _ = tracked
+    run = run_of(project, "tiny-plain", "r1-f01")
+    history = results.read_table(project.root / paths.run("tiny-plain"), results.HISTORY)
+    rows = history[(history["repeat"] == 1) & (history["fold"] == 1)]
+    for key in records.CURVES:
+        logged = project.client.get_metric_history(run.info.run_id, key)
+        assert [m.value for m in logged] == rows[key].tolist()
+        assert [m.step for m in logged] == list(range(1, EPOCHS + 1))
+        assert [m.timestamp for m in logged] == [
+            round((STARTED + 0.25 * e) * 1000) for e in range(1, EPOCHS + 1)
+        ]
+        assert run.data.metrics[key] == rows[key].iloc[-1]
+    assert run.info.end_time == round((STARTED + 0.25 * EPOCHS) * 1000)
+
+
+def test_refit_has_no_validation_curve(tracked: tuple[Project, tracking.Summary]) -> None:
+    metrics = run_of(tracked[0], "tiny-plain", "refit").data.metrics
+    assert "train_loss" in metrics
+    assert not any(key.startswith("validation") for key in metrics)
+
+
+def test_final_metrics_are_those_of_the_evaluation(
+    tracked: tuple[Project, tracking.Summary],
+) -> None:
+    project, _ = tracked
+    scores = pd.read_csv(project.root / paths.scores("tiny-plain")).set_index(["repeat", "fold"])
+    child = run_of(project, "tiny-plain", "r0-f01").data.metrics
+    assert child["accuracy"] == scores.loc[(0, 1), "accuracy"]
+    assert child["log_loss"] == scores.loc[(0, 1), "log_loss"]
+    parent = run_of(project, "tiny-plain").data.metrics
+    metrics = json.loads((project.root / paths.metrics("tiny-plain")).read_text())
+    assert parent["accuracy"] == metrics["accuracy"]["mean"]
+    assert parent["accuracy_sd_over_splits"] == metrics["accuracy"]["sd_over_splits"]
+    assert parent["duration_seconds"] == 2
+    assert parent["peak_memory_mib"] == 3
+    assert not any("confusion" in key for key in parent)
+
+
+def test_params_are_the_resolved_settings(tracked: tuple[Project, tracking.Summary]) -> None:
+    params = run_of(tracked[0], "tiny-dropout", "r0-f00").data.params
+    assert params["network.hidden"] == "[5, 4]"
+    assert params["training.optimizer.lr"] == "0.1"
+    assert params["cv.folds"] == "2"
+    assert max(map(len, params.values())) < 500
+
+
+def test_tags_say_what_where_and_from_what(tracked: tuple[Project, tracking.Summary]) -> None:
+    project, summary = tracked
+    tags = run_of(project, "tiny-plain", "r1-f00").data.tags
+    wanted = {"role": "split", "study": "tiny", "repeat": "1", "fold": "0", "synthetic": "true"}
+    assert wanted.items() <= tags.items()
+    assert tags["foldwise.outputs"] == summary.tracked["tiny-plain"].outputs
+    assert tags["foldwise.data"] == hashlib.sha256(b"rows").hexdigest()
+    parent = run_of(project, "tiny-plain").data.tags
+    assert parent["foldwise.spec"] == summary.tracked["tiny-plain"].spec != tags["foldwise.spec"]
+    assert (parent["role"], parent["device"], parent["workers"]) == ("variant", "cpu", "2")
+
+
+def test_runs_are_found_by_the_digest_of_their_data(
+    tracked: tuple[Project, tracking.Summary],
+) -> None:
+    project, _ = tracked
+    digest = hashlib.sha256(b"pictures").hexdigest()[: mirror.DIGEST]
+    ids = [e.experiment_id for e in project.client.search_experiments()]
+    found = project.client.search_runs(ids, f"datasets.digest = '{digest}'")
+    assert {run.data.tags["variant"] for run in found} == {"pictures-plain"}
+    assert len(found) == 4
+
+
+def test_the_description_has_verdict_score_and_warning(
+    tracked: tuple[Project, tracking.Summary],
+) -> None:
+    note = run_of(tracked[0], "tiny-dropout").data.tags[records.NOTE]
+    assert "SYNTHETIC" in note
+    assert "- Helps: by much." in note
+    assert "Accuracy **" in note
+    assert "stratified 2-fold × 2" in note
+
+
+def test_charts_are_shown_with_the_variant(tracked: tuple[Project, tracking.Summary]) -> None:
+    project, _ = tracked
+    run = run_of(project, "tiny-plain")
+    found = project.client.list_artifacts(run.info.run_id, "charts")
+    assert [file.path for file in found] == ["charts/curves.png"]
+
+
+def test_runs_table(tracked: tuple[Project, tracking.Summary]) -> None:
+    table = tracking.runs_table(tracked[0].uri, "pictures")
+    assert sorted(table["split"].fillna("")) == ["", "r0-f00", "r0-f01", "refit"]
+    assert set(table["current"]) == {"true"}
+
+
+def test_the_marker_has_no_ids_or_times(
+    tracked: tuple[Project, tracking.Summary], tmp_path: Path
+) -> None:
+    project, summary = tracked
+    again = project.track()
+    for path, content in ((tmp_path / "a", summary), (tmp_path / "b", again)):
+        tracking.write_marker(path, content)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert set(json.loads((tmp_path / "a").read_text())["runs"]) == set(project.config.variants)
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def loading(
+    tracked: tuple[Project, tracking.Summary], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
+    """The global address that `runs:/` and `models:/` are looked up at."""
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    mlflow.set_tracking_uri(tracked[0].uri)
+    yield tracked[0]
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.mark.parametrize("variant", ["tiny-plain", "tiny-dropout", "pictures-plain"])
+def test_models_predict_what_the_networks_do(loading: Project, variant: str) -> None:
+    folder = loading.root / paths.run(variant)
+    details = results.read_manifest(folder)
+    network = loading.config.variant(variant).network
+    stack = networks.from_weights(network, results.read_weights(folder))
+    for index, (repeat, fold) in list(enumerate(details["splits"]))[-2:]:
+        run = run_of(loading, variant, results.split_name(repeat, fold))
+        uri = f"runs:/{run.info.run_id}/model"
+        eager, served = mlflow.pytorch.load_model(uri), mlflow.pyfunc.load_model(uri)
+        plain = networks.Classifier(stack.unstack(index))
+        for rows in (1, 7):
+            x = torch.rand(rows, *details["dataset"]["shape"])
+            expected = plain(x)
+            torch.testing.assert_close(eager(x), expected)
+            np.testing.assert_allclose(served.predict(x.numpy()), expected.detach(), rtol=1e-5)
+
+
+def test_the_model_is_an_entity_of_its_run(loading: Project) -> None:
+    run = run_of(loading, "tiny-plain", "r0-f00")
+    (output,) = run.outputs.model_outputs
+    model = loading.client.get_logged_model(output.model_id)
+    assert (model.status, model.source_run_id) == ("READY", run.info.run_id)
+    assert {m.key: m.value for m in model.metrics}["accuracy"] == run.data.metrics["accuracy"]
+    info = mlflow.models.get_model_info(f"models:/{output.model_id}")
+    assert info.model_id == output.model_id
+    assert info.run_id == run.info.run_id
+    assert info.metadata == {"class_names": ["class 0", "class 1"]}
+    assert info.signature.inputs.inputs[0].shape == (-1, 6)
+    assert info.signature.outputs.inputs[0].shape == (-1, 2)
+
+
+def test_the_parent_shows_the_refit_model(loading: Project) -> None:
+    parent, refit = run_of(loading, "tiny-plain"), run_of(loading, "tiny-plain", "refit")
+    (shown,) = parent.outputs.model_outputs
+    assert shown.model_id == refit.outputs.model_outputs[0].model_id
+
+
+def test_each_child_has_one_model(tracked: tuple[Project, tracking.Summary]) -> None:
+    assert len(models_of(tracked[0])) == 5 + 5 + 3
+
+
+# --- again and again --------------------------------------------------------------------------
+
+
+def test_twice_adds_nothing(tracked: tuple[Project, tracking.Summary]) -> None:
+    project, _ = tracked
+    before = dump(project)
+    summary = project.track()
+    assert dump(project) == before
+    assert (summary.created, summary.updated, summary.skipped) == (0, 0, 16)
+
+
+def test_a_deleted_store_is_rebuilt_with_the_same_content(project: Project) -> None:
+    project.track()
+    before = content(project)
+    shutil.rmtree(project.root / place.ARTIFACTS)
+    with store.opened(project.uri, {}) as opened:
+        for run in runs_of(project):
+            opened.client.delete_run(run.info.run_id)
+    project.track()
+    assert content(project) == before
+
+
+def test_other_results_supersede_the_old_ones(project: Project) -> None:
+    first = project.track()
+    fabricate(project.root, project.config.variant("tiny-plain"), seed=1)
+    second = project.track()
+    table = tracking.runs_table(project.uri)
+    assert (second.created, second.superseded) == (6, 6)
+    old, new = (summary.tracked["tiny-plain"].outputs for summary in (first, second))
+    assert set(table[table["outputs"] == old]["current"]) == {"false"}
+    assert set(table[table["outputs"] == new]["current"]) == {"true"}
+    fabricate(project.root, project.config.variant("tiny-plain"), seed=0)
+    third = project.track()
+    assert (third.created, third.updated, third.superseded) == (0, 6, 6)
+
+
+def test_other_settings_make_other_runs(project: Project) -> None:
+    first = project.track()
+    variant = project.config.variant("tiny-plain")
+    training = variant.training.model_copy(update={"seed": 7})
+    fabricate(project.root, variant.model_copy(update={"training": training}))
+    second = project.track()
+    assert second.created == 6
+    assert first.tracked["tiny-plain"].spec != second.tracked["tiny-plain"].spec
+
+
+def test_runs_of_a_removed_variant_stay_as_history(project: Project, original: Project) -> None:
+    both = Project(project.root, original.config).only("tiny-plain", "tiny-dropout")
+    both.track()
+    assert project.track().superseded == 6
+    table = tracking.runs_table(project.uri)
+    assert set(table[table["variant"] == "tiny-dropout"]["current"]) == {"false"}
+    assert set(table[table["variant"] == "tiny-plain"]["current"]) == {"true"}
+
+
+def test_a_variant_without_results_is_named_and_left_alone(project: Project) -> None:
+    project.track()
+    shutil.rmtree(project.root / paths.run("tiny-plain"))
+    summary = project.track()
+    assert summary.missing == ["tiny-plain"]
+    assert "tiny-plain" in str(summary)
+    assert set(tracking.runs_table(project.uri)["current"]) == {"true"}
+
+
+def test_a_new_evaluation_revises_the_runs_in_place(project: Project) -> None:
+    project.track()
+    path = project.root / paths.metrics("tiny-plain")
+    metrics = json.loads(path.read_text())
+    lower = metrics["accuracy"]["mean"] / 2
+    metrics["accuracy"]["mean"] = lower
+    files.write_json(path, metrics)
+    write_comparison(project.root, "Hurts: after all.")
+    summary = project.track()
+    assert (summary.created, summary.updated, summary.skipped) == (0, 1, 5)
+    run = run_of(project, "tiny-plain")
+    assert run.data.metrics["accuracy"] == lower
+    assert "after all" in run.data.tags[records.NOTE]
+    assert project.track().skipped == 6
+
+
+def test_a_failed_variant_is_shown_as_failed(project: Project) -> None:
+    run = complete_run(project.config.variant("tiny-plain"), 0)
+    failed = replace(
+        run,
+        manifest={**run.manifest, "status": "failed", "reason": "loss is NaN in epoch 3"},
+        history=run.history.iloc[:0],
+        predictions=run.predictions.iloc[:0],
+        weights={},
+        timeline=run.timeline.iloc[:0],
+    )
+    results.write(project.root / paths.run("tiny-plain"), failed)
+    evaluate(project.root, "tiny-plain", failed)
+    assert project.track().created == 1
+    shown = run_of(project, "tiny-plain")
+    assert shown.info.status == "FAILED"
+    assert "NaN in epoch 3" in shown.data.tags[records.NOTE]
+    assert shown.data.tags["reason"] == "loss is NaN in epoch 3"
+    assert project.track().skipped == 1
+
+
+def test_a_damaged_run_folder_is_named(project: Project) -> None:
+    path = project.root / paths.run("tiny-plain") / results.HISTORY
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ResultsError, match="damaged"):
+        project.track()
+
+
+# --- interruptions ----------------------------------------------------------------------------
+
+WRITES = (
+    "create_run",
+    "log_inputs",
+    "log_batch",
+    "create_logged_model",
+    "log_model_artifacts",
+    "finalize_logged_model",
+    "log_outputs",
+    "set_terminated",
+)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def interrupt(patch: pytest.MonkeyPatch, calls: int, die: Any) -> None:
+    """Let the client die right after its n-th write."""
+    count = iter(range(1, 10_000))
+
+    def dying(write: Any) -> Any:
+        def method(*arguments: Any, **options: Any) -> Any:
+            answer = write(*arguments, **options)
+            if next(count) == calls:
+                die()
+            return answer
+
+        return method
+
+    for name in WRITES:
+        patch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+
+
+def raise_killed() -> None:
+    raise Killed
+
+
+def assert_whole(project: Project) -> None:
+    """Six finished runs and five models, each once."""
+    seen = content(project)
+    assert len(seen) == 6
+    assert {facts[0][0] for facts in seen.values()} == {"FINISHED"}
+    assert {facts[5] for facts in seen.values()} == {1}
+    models = models_of(project)
+    assert len(models) == 5
+    assert {model.status for model in models} == {"READY"}
+
+
+@pytest.mark.parametrize("calls", [1, 3, 4, 5, 6, 7, 8, 44])
+def test_an_interrupted_track_is_completed_without_doubles(project: Project, calls: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, calls, raise_killed)
+        with pytest.raises(Killed):
+            project.track()
+    assert project.track().repaired >= 1
+    assert_whole(project)
+    assert project.track().skipped == 6
+
+
+def test_an_upload_that_fails_leaves_the_run_incomplete(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_model_artifacts", fail)
+        with pytest.raises(TrackingError, match=r"No space left.*results in runs/ are safe"):
+            project.track()
+    assert {run.info.status for run in runs_of(project)} == {"RUNNING"}
+    project.track()
+    assert_whole(project)
+
+
+def test_ghost_runs_are_retired(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A create request that is sent twice makes two runs; one of them stays."""
+    create = MlflowClient.create_run
+
+    def twice(*arguments: Any, **options: Any) -> Any:
+        create(*arguments, **options)
+        return create(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", twice)
+        assert project.track().retired == 6
+    assert_whole(project)
+    assert project.track().skipped == 6
+
+
+def test_a_locked_database_is_tried_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, problems = MlflowClient.create_run, iter([True])
+
+    def locked(*arguments: Any, **options: Any) -> Any:
+        if next(problems, False):
+            raise MlflowException("(sqlite3.OperationalError) database is locked")
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "create_run", locked)
+    assert project.track().created == 6
+    fabricate(project.root, project.config.variant("tiny-plain"), seed=1)
+    problems = iter([True, True])
+    with pytest.raises(TrackingError, match="locked"):
+        project.track()
+
+
+# --- processes --------------------------------------------------------------------------------
+
+
+def track_in_process(project: Project, kill_after: int | None) -> None:
+    if kill_after is not None:
+        interrupt(pytest.MonkeyPatch(), kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    project.track()
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """New processes that have imported everything already: forks of a clean one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "foldwise.tracking.models", "torch._dynamo"])
+    return context
+
+
+def test_a_killed_process_and_then_four_at_once(bare: Project, processes: Any) -> None:
+    """On a fresh store; the killed one leaves half a run and no lock behind."""
+    killed = processes.Process(target=track_in_process, args=(bare, 20))
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    assert "RUNNING" in {run.info.status for run in runs_of(bare)}
+    at_once(bare, processes)
+    assert_whole(bare)
+
+
+def test_four_processes_at_once_on_a_fresh_store(bare: Project, processes: Any) -> None:
+    at_once(bare, processes)
+    assert_whole(bare)
+
+
+def at_once(project: Project, processes: Any) -> None:
+    four = [processes.Process(target=track_in_process, args=(project, None)) for _ in range(4)]
+    for process in four:
+        process.start()
+    for process in four:
+        process.join(60)
+    assert [process.exitcode for process in four] == [0, 0, 0, 0]
+
+
+# --- stores that cannot be used ---------------------------------------------------------------
+
+
+def test_a_server_that_is_not_there(project: Project) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+    start = time.monotonic()
+    with pytest.raises(TrackingError, match=r"safe, and `foldwise track`"):
+        tracking.track(project.config, project.root, {"MLFLOW_TRACKING_URI": address})
+    assert time.monotonic() - start < 15
+
+
+def test_a_server_that_never_answers(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PROBE_SECONDS", 0.3)
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(TrackingError, match="does not answer"):
+            store.probe(address, {})
+
+
+class Broken(BaseHTTPRequestHandler):
+    """Answers 500 to everything."""
+
+    def do_GET(self) -> None:
+        self.send_error(500)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_server_that_is_broken() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(TrackingError, match="status 500"):
+            store.probe(f"http://127.0.0.1:{server.server_port}", {})
+        server.shutdown()
+
+
+def test_a_file_that_is_no_database(bare: Project) -> None:
+    (bare.root / place.DATABASE).write_text("hello, I am a text file, and a long one at that\n" * 9)
+    with pytest.raises(TrackingError, match="not a database"):
+        bare.track()
+
+
+def test_a_database_of_something_else(bare: Project) -> None:
+    with closing(sqlite3.connect(bare.root / place.DATABASE)) as connection:
+        connection.execute("CREATE TABLE mine (a)")
+    with pytest.raises(TrackingError, match="not one of MLflow"):
+        bare.track()
+
+
+@pytest.mark.parametrize(
+    ("revision", "message"), [("0c779009ac13", "older.*mlflow db upgrade"), ("f" * 12, "newer")]
+)
+def test_a_database_of_another_mlflow(project: Project, revision: str, message: str) -> None:
+    with closing(sqlite3.connect(project.root / place.DATABASE)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    with pytest.raises(TrackingError, match=message):
+        project.track()
+
+
+def test_a_store_that_was_half_made_is_made_again(bare: Project) -> None:
+    (bare.root / f"{place.DATABASE}.part").write_bytes(b"half")
+    with store.opened(bare.uri, {}) as opened:
+        assert opened.client.get_experiment_by_name("Default") is not None
+    assert not list(bare.root.glob("*.part*"))
+
+
+# --- where ------------------------------------------------------------------------------------
+
+
+def test_the_address_wins_over_the_own_store(tmp_path: Path) -> None:
+    assert tracking.store_uri({}, tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    given = {"MLFLOW_TRACKING_URI": "http://example.org:5000"}
+    assert tracking.store_uri(given, tmp_path) == "http://example.org:5000"
+    relative = {"MLFLOW_TRACKING_URI": "sqlite:///else/where.db"}
+    assert tracking.store_uri(relative, tmp_path) == f"sqlite:///{tmp_path}/else/where.db"
+
+
+def test_a_path_that_no_database_address_can_have(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="MLFLOW_TRACKING_URI"):
+        tracking.store_uri({}, tmp_path / "what?")
+
+
+def test_a_queued_experiment_goes_to_the_project_s_store(project: Project) -> None:
+    folder = project.root / ".dvc" / "tmp" / "exps" / "temp" / "tmpabc"
+    assert tracking.store_uri({}, folder) == project.uri
+    project.track()
+    fabricate(folder, project.config.variant("tiny-plain"), seed=1)
+    environ = {"DVC_EXP_NAME": "bold-idea", "DVC_EXP_BASELINE_REV": "abc"}
+    summary = tracking.track(project.config, folder, environ)
+    assert (summary.created, summary.superseded) == (6, 0)
+    table = tracking.runs_table(project.uri)
+    assert sorted(table["current"]) == ["false"] * 6 + ["true"] * 6
+    tags = project.client.search_runs(
+        [project.client.get_experiment_by_name("tiny").experiment_id],
+        "tags.experiment = 'bold-idea' AND tags.baseline_rev = 'abc'",
+    )
+    assert len(tags) == 6
+
+
+def test_ui_command(tmp_path: Path) -> None:
+    command = tracking.ui_command(tmp_path, {}, port=5001)
+    assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
+    assert command[command.index("--backend-store-uri") + 1] == tracking.store_uri({}, tmp_path)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert "--allowed-hosts" in command
+    with pytest.raises(TrackingError, match="browser"):
+        tracking.ui_command(tmp_path, {"MLFLOW_TRACKING_URI": "http://example.org"})
+
+
+# --- speed ------------------------------------------------------------------------------------
+
+
+def test_points_are_stored_as_mlflow_stores_them(project: Project) -> None:
+    """The short cut writes the very rows that `log_batch` writes, also a second time."""
+    points = [
+        records.Point(key, step / 3, step, 1000 * step) for step in range(9) for key in ("a", "b")
+    ]
+    with store.opened(project.uri, {}) as opened:
+        client = opened.client
+        quick, slow = (client.create_run("0").info.run_id for _ in range(2))
+        for part in (points[:10], points[6:], points):
+            opened.log_points(quick, part)
+        client.log_batch(slow, [Metric(p.key, p.value, p.time, p.step) for p in points])
+    with closing(sqlite3.connect(project.root / place.DATABASE)) as connection:
+        for table in ("metrics", "latest_metrics"):
+            query = f"SELECT key, value, timestamp, step, is_nan FROM {table} WHERE run_uuid = ?"
+            rows = [sorted(connection.execute(query, (run,))) for run in (quick, slow)]
+            assert rows[0] == rows[1]
