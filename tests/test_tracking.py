@@ -820,6 +820,18 @@ def test_a_store_that_was_half_made_is_made_again(bare: Project) -> None:
     assert not list(bare.root.glob("*.part*"))
 
 
+def test_the_log_of_a_deleted_database_is_not_replayed(bare: Project) -> None:
+    log = bare.root / f"{place.DATABASE}-wal"
+    with store.opened(bare.uri, {}) as opened:
+        opened.client.create_experiment("old")
+        left = log.read_bytes()
+    (bare.root / place.DATABASE).unlink()
+    log.write_bytes(left)
+    with store.opened(bare.uri, {}) as opened:
+        assert opened.client.get_experiment_by_name("old") is None
+        assert opened.client.get_experiment_by_name("Default") is not None
+
+
 # --- where ------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from foldwise.tracking.records import Point
 
 PROBE_SECONDS = 6  # twice: a dead server is known within 12 s
 LOCK_SECONDS = 900
+LOG_PAGES = 16384  # 64 MiB of log before it is merged: most pages are written many times
 BUSY_SECONDS = 20  # as MLflow's own connections wait
 BATCH = 1000  # metrics in one request
 HTTP = {  # MLflow's own defaults retry a dead server for four minutes
@@ -134,8 +135,9 @@ def _prepare(path: Path, uri: str) -> None:
         _check(path, uri)
         return
     part = path.with_name(f"{path.name}.part")
-    for leftover in path.parent.glob(f"{part.name}*"):
-        leftover.unlink()
+    logs = [path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal")]
+    for leftover in (*path.parent.glob(f"{part.name}*"), *logs):  # a log is of one database only
+        leftover.unlink(missing_ok=True)
     artifacts = place.artifacts(uri)
     SqlAlchemyStore(place.SQLITE + part.as_posix(), artifacts).engine.dispose()  # type: ignore[no-untyped-call]
     part.replace(path)
@@ -152,11 +154,11 @@ def _fewer_syncs(path: Path | None) -> Iterator[None]:
     if path is None or not _has_log(path):
         yield
         return
-    event.listen(Engine, "connect", _sync_normally)
+    event.listen(Engine, "connect", _tune)
     try:
         yield
     finally:
-        event.remove(Engine, "connect", _sync_normally)
+        event.remove(Engine, "connect", _tune)
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -166,9 +168,10 @@ def _has_log(path: Path) -> bool:
         return bool(connection.execute("PRAGMA journal_mode").fetchone() == ("wal",))
 
 
-def _sync_normally(connection: object, _: object) -> None:
+def _tune(connection: object, _: object = None) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
 
 
 def _check(path: Path, uri: str) -> None:
@@ -210,7 +213,7 @@ def _revision(path: Path) -> str:
 
 
 def _insert_points(path: Path, run_id: str, points: Sequence[Point]) -> None:
-    """What `log_batch` does to the database, 15 times as fast: 1,200 points in 6 ms, not 90.
+    """What `log_batch` does to the database, five times as fast: 1,200 points in 17 ms, not 90.
 
     MLflow makes an object of each point and compares it with the latest one by one. The schema
     is known to be that of the installed MLflow, and a test compares the two.
@@ -219,7 +222,7 @@ def _insert_points(path: Path, run_id: str, points: Sequence[Point]) -> None:
     latest = {p.key: row for p, row in sorted(zip(points, rows, strict=True), key=_step)}
     columns = "(run_uuid, key, value, timestamp, step, is_nan) VALUES (?, ?, ?, ?, ?, 0)"
     with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection, connection:
-        _sync_normally(connection, None)
+        _tune(connection)
         connection.executemany(f"INSERT OR IGNORE INTO metrics {columns}", rows)
         connection.executemany(
             f"INSERT INTO latest_metrics {columns} ON CONFLICT DO UPDATE SET "
