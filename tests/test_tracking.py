@@ -813,23 +813,23 @@ def test_a_database_of_another_mlflow(project: Project, revision: str, message: 
         project.track()
 
 
-def test_a_store_that_was_half_made_is_made_again(bare: Project) -> None:
-    (bare.root / f"{place.DATABASE}.part").write_bytes(b"half")
-    with store.opened(bare.uri, {}) as opened:
-        assert opened.client.get_experiment_by_name("Default") is not None
-    assert not list(bare.root.glob("*.part*"))
-
-
-def test_the_log_of_a_deleted_database_is_not_replayed(bare: Project) -> None:
-    log = bare.root / f"{place.DATABASE}-wal"
-    with store.opened(bare.uri, {}) as opened:
+def test_what_is_left_of_another_database_is_not_taken_for_this_one(project: Project) -> None:
+    """Neither one that was half made, nor the log of one that was deleted."""
+    path = project.root / place.DATABASE
+    log = path.with_name(f"{path.name}-wal")
+    with store.opened(project.uri, {}) as opened:
         opened.client.create_experiment("old")
         left = log.read_bytes()
-    (bare.root / place.DATABASE).unlink()
+    path.unlink()
     log.write_bytes(left)
-    with store.opened(bare.uri, {}) as opened:
-        assert opened.client.get_experiment_by_name("old") is None
-        assert opened.client.get_experiment_by_name("Default") is not None
+    path.with_name(f"{path.name}.part").write_bytes(b"half")
+    with store.opened(project.uri, {}) as opened:
+        names = [experiment.name for experiment in opened.client.search_experiments()]
+    assert names == ["Default"]
+    assert sorted(file.name for file in path.parent.glob(f"{path.name}*")) == [
+        path.name,
+        f"{path.name}.lock",
+    ]
 
 
 # --- where ------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def opened(uri: str, environ: Mapping[str, str]) -> Iterator[Store]:
             _prepare(path, uri)
         elif uri.startswith("http"):
             probe(uri, environ)
-        with _fewer_syncs(path):
+        with _fewer_syncs(path), _closing(uri):
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
             yield Store(uri, client, path)
@@ -98,7 +98,7 @@ def translated(uri: str) -> Iterator[None]:
                 f"close it and try again; {SAFE}"
             ) from error
         raise TrackingError(f"{uri}: MLflow failed: {message[:400]}; {SAFE}") from error
-    except (requests.RequestException, OSError) as error:
+    except OSError as error:  # those of `requests` are among them
         raise TrackingError(f"{uri}: {error}; {SAFE}") from error
 
 
@@ -163,6 +163,16 @@ def _fewer_syncs(path: Path | None) -> Iterator[None]:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+@contextmanager
+def _closing(uri: str) -> Iterator[None]:
+    """Close MLflow's connections to a database, which it would keep for as long as it lives."""
+    try:
+        yield
+    finally:
+        if place.database(uri) is not None:
+            SqlAlchemyStore._get_or_create_engine(uri).dispose()
+
+
 def _has_log(path: Path) -> bool:
     with closing(sqlite3.connect(path)) as connection:
         return bool(connection.execute("PRAGMA journal_mode").fetchone() == ("wal",))
@@ -192,9 +202,8 @@ def _check(path: Path, uri: str) -> None:
 def _revision(path: Path) -> str:
     """The schema revision that a database says it has."""
     try:
-        with sqlite3.connect(
-            f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS
-        ) as connection:
+        address = f"{path.as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:
             tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
             if ("alembic_version",) not in tables:
                 raise TrackingError(
