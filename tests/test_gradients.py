@@ -6,7 +6,7 @@ from torch import Tensor
 
 from foldwise import networks
 from foldwise.config import Init, Network
-from foldwise.gradients import ACTIVATIONS, backpropagate, loss_gradient, losses
+from foldwise.gradients import ACTIVATIONS, gradient_function, loss_gradient, losses
 from foldwise.networks import StackedNetwork
 from foldwise.training import flatten
 
@@ -47,7 +47,7 @@ def test_gradient_equals_autograd(
     expected = autograd(stack, x, targets, masks, loss)
     flatten(stack)
     with torch.no_grad():
-        backpropagate(stack, x, targets, masks, loss)
+        gradient_function(stack, loss)(x, targets, masks)
     for parameter, gradient in zip(stack.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
 
@@ -79,7 +79,7 @@ def test_running_statistics_move_as_in_a_forward_pass() -> None:
     x, targets = batch(4)
     flatten(by_hand)
     with torch.no_grad():
-        backpropagate(by_hand, x, targets, [], "cross_entropy")
+        gradient_function(by_hand, "cross_entropy")(x, targets, [])
         by_forward(x)
     for name, buffer in by_hand.named_buffers():
         torch.testing.assert_close(buffer, by_forward.get_buffer(name))

@@ -93,6 +93,7 @@ def test_dropout_drops_with_p_and_rescales_what_it_keeps() -> None:
     streams = [torch.Generator().manual_seed(i) for i in range(2)]
     mask = dropout_mask(streams, 0.2, rows=400, width=50)
     assert mask.unique().tolist() == [0.0, pytest.approx(1 / 0.8)]
+    assert mask.shape == (2, 400, 50)
     n = mask.numel()
     tolerance = 5 * math.sqrt(0.2 * 0.8 / n)  # five standard errors
     assert float((mask == 0).float().mean()) == pytest.approx(0.2, abs=tolerance)

@@ -20,6 +20,7 @@ def folder(tmp_path: Path) -> Path:
         history=table,
         predictions=table,
         test_predictions=table[:0],
+        diagnostics=table[["row"]],
         weights={"w": np.arange(6.0).reshape(2, 3)},
         timeline=table[["row"]],
         facts={"started": 1.5},

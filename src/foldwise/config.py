@@ -148,7 +148,9 @@ class Init(Strict):
 
 
 class Training(Strict):
-    """How every network of a study is trained."""
+    """How every network of a study is trained. `probe` is [repeat, fold] of the split whose
+    inside is recorded.
+    """
 
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
@@ -159,6 +161,7 @@ class Training(Strict):
     same_init: bool = False
     preprocessing: Literal["none", "standardize", "minmax"] = "none"
     seed: Seed = 0
+    probe: Annotated[list[int], Field(min_length=2, max_length=2)] = [0, 0]
 
 
 # --- studies and variants ---------------------------------------------------------------------
@@ -344,6 +347,7 @@ def _check_references(config: Config, source: str) -> None:
         _check_comparison(config, name, source)
         _check_folds(config, name, source)
     for variant in variants:
+        _check_probe(variant, source)
         _check_batch_norm(config, variant, source)
 
 
@@ -369,6 +373,15 @@ def _check_folds(config: Config, study: str, source: str) -> None:
                 f"{source}: studies.{study}.cv.folds: {folds} folds, but edition '{name}' has "
                 f"{edition.rows} rows; use at most {edition.rows // 2}"
             )
+
+
+def _check_probe(variant: Variant, source: str) -> None:
+    repeat, fold = variant.training.probe
+    if not (0 <= repeat < variant.cv.repeats and 0 <= fold < variant.cv.folds):
+        raise ConfigError(
+            f"{source}: variants.{variant.name}: training.probe {[repeat, fold]} is not a split; "
+            f"repeats are 0 to {variant.cv.repeats - 1}, folds 0 to {variant.cv.folds - 1}"
+        )
 
 
 def _check_batch_norm(config: Config, variant: Variant, source: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foldwise import executors, files, networks, results
+from foldwise import diagnostics, executors, files, networks, results
 from foldwise.config import Network, Variant
 from foldwise.datasets.prepared import Dataset, describe
 from foldwise.errors import DivergedError
@@ -26,7 +26,16 @@ from foldwise.splits import Split, splits
 from foldwise.training import Chunk, Trained
 
 STACK_BYTES = 2**21  # parameters, gradients and optimizer state of a stack that stays in cache
-CODE = ("batches", "gradients", "networks", "optimizers", "randomness", "splits", "training")
+CODE = (
+    "batches",
+    "diagnostics",
+    "gradients",
+    "networks",
+    "optimizers",
+    "randomness",
+    "splits",
+    "training",
+)
 METRICS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
@@ -65,6 +74,7 @@ def cross_validate(
         history=_history(chunks, trained),
         predictions=_predictions(chunks, trained, dataset.y),
         test_predictions=_test_predictions(chunks, trained, dataset.y_test),
+        diagnostics=_diagnostics([r for result in trained for r in result.diagnostics]),
         weights=_weights(chunks, trained, plan),
         timeline=_timeline(chunks, trained),
         facts=_facts(started, manifest["device"], environ),
@@ -171,6 +181,11 @@ def _probability_table(
     return pd.DataFrame(columns | {f"p{k}": p[:, k] for k in range(p.shape[1])})
 
 
+def _diagnostics(records: Sequence[dict[str, float]]) -> pd.DataFrame:
+    kinds = dict.fromkeys(diagnostics.COLUMNS, "float64") | {"step": "int64", "layer": "int64"}
+    return pd.DataFrame(list(records), columns=list(diagnostics.COLUMNS)).astype(kinds)
+
+
 def _weights(
     chunks: Sequence[Chunk], trained: Sequence[Trained], plan: Sequence[Split]
 ) -> dict[str, np.ndarray]:
@@ -250,6 +265,7 @@ def _failed(manifest: dict[str, Any], reason: str, dataset: Dataset) -> RunFiles
         history=pd.DataFrame(columns=["repeat", "fold", "epoch", *METRICS], dtype=float),
         predictions=predictions,
         test_predictions=predictions,
+        diagnostics=_diagnostics([]),
         weights={},
         timeline=pd.DataFrame(columns=["repeat", "fold", "epoch", "finished"], dtype=float),
         facts={"started": now, "finished": now, "device": manifest["device"]},

@@ -4,6 +4,7 @@ Every number that leaves this module is rounded to ten significant digits: below
 of a sum decides, which differs between machines and would fill git diffs with noise.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from foldwise.errors import ResultsError
 from foldwise.results import REFIT, probabilities
@@ -31,6 +32,8 @@ class Evaluation:
         metrics: numbers, names and nested dicts of them, never lists, for `dvc metrics`. SD and
             SE are told apart in the keys: `sd_over_splits` is a spread (ddof=1), `se_corrected`
             an error of the mean. A failed run has `status`, `reason` and no scores.
+            `data_digest` and `split_digest` say with which other results, of any commit, these
+            are paired.
         scores: (J, 10), a line per split in the order of (repeat, fold): repeat, fold, n_train,
             n_validation, accuracy, log_loss, brier (of its held-out rows), train_accuracy,
             train_loss (after the last epoch), test_accuracy (NaN where there are no test rows).
@@ -63,6 +66,7 @@ def evaluate(
     scores = split_scores(history, predictions, test_predictions)
     folds = manifest["variant"]["cv"]["folds"]
     metrics |= {"splits": len(scores), "rows": int(predictions["row"].nunique())}
+    metrics["split_digest"] = split_digest(predictions)
     metrics |= _summary(scores, folds) | _training(history)
     metrics["recall"] = _recall(confusion(predictions, manifest["dataset"]["class_names"]))
     if len(test_predictions):
@@ -125,6 +129,24 @@ def confusion(table: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
     )
 
 
+def split_digest(predictions: pd.DataFrame) -> str:
+    """Which rows with which labels were held out in which fold: equal for paired results alone.
+
+    Of the content, not of the split table's file, whose bytes depend on library versions.
+
+    Args:
+        predictions: repeat, row, fold, label, and anything else; in any order.
+    """
+    columns = ["repeat", "row", "fold", "label"]
+    content = predictions[columns].sort_values(columns).to_numpy(dtype="<i8")  # (rows, 4)
+    return short(hashlib.sha256(np.ascontiguousarray(content).data).hexdigest())
+
+
+def short(digest: str) -> str:
+    """The part of a digest that is shown: 64 bits are plenty against chance."""
+    return digest[:16]
+
+
 def corrected_standard_error(sd: float, splits: int, folds: int) -> float:
     """Standard error of a mean over repeated k-fold: sd · sqrt(1/J + 1/(k − 1)).
 
@@ -153,6 +175,7 @@ def _identity(manifest: dict[str, Any]) -> dict[str, Any]:
         "study": manifest["variant"]["study"],
         "edition": manifest["dataset"]["edition"],
         "synthetic": bool(manifest["dataset"]["synthetic"]),
+        "data_digest": short(manifest["dataset"]["digest"]),
         "status": manifest["status"],
     }
 
@@ -162,7 +185,7 @@ def _summary(scores: pd.DataFrame, folds: int) -> dict[str, Any]:
     summary: dict[str, Any] = {name: _mean_and_sd(scores[name]) for name in SCORES}
     mean, sd = summary["accuracy"]["mean"], summary["accuracy"]["sd_over_splits"]
     error = corrected_standard_error(sd, len(scores), folds)
-    margin = float(stats.t.ppf(0.975, len(scores) - 1)) * error
+    margin = float(stdtrit(len(scores) - 1, 0.975)) * error
     interval = {"ci95_low": mean - margin, "ci95_high": mean + margin}
     summary["accuracy"] |= {"se_corrected": error, **interval}
     return summary

@@ -22,20 +22,16 @@ def step_function(settings: Optimizer, flat: Tensor, gradient: Tensor) -> Callab
 
 
 def _sgd(settings: Sgd, flat: Tensor, gradient: Tensor) -> Callable[[], None]:
-    """SGD as in `torch.optim.SGD`: buffer = momentum * buffer + gradient."""
-    velocity = torch.zeros_like(flat)
+    """The kernel behind `torch.optim.SGD(fused=True)`."""
+    velocities = [torch.zeros_like(flat)] if settings.momentum else []
+    parameters, gradients = [flat], [gradient]
 
     def step() -> None:
-        direction = gradient
-        if settings.weight_decay:
-            direction = gradient.add(flat, alpha=settings.weight_decay)
-        if settings.momentum:
-            velocity.mul_(settings.momentum).add_(direction)
-            if settings.nesterov:
-                direction = direction.add(velocity, alpha=settings.momentum)
-            else:
-                direction = velocity
-        flat.add_(direction, alpha=-settings.lr)
+        torch._fused_sgd_(
+            parameters, gradients, velocities,
+            lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay,
+            nesterov=settings.nesterov, dampening=0.0, maximize=False, is_first_step=False,
+        )  # fmt: skip
 
     return step
 

@@ -24,8 +24,17 @@ def orders(generators: Sequence[torch.Generator], rows: int) -> Tensor:
 
 
 def dropout_mask(generators: Sequence[torch.Generator], p: float, rows: int, width: int) -> Tensor:
-    """Inverted-dropout factors (F, rows, width): 0 with probability p, else 1 / (1 - p)."""
-    mask = torch.empty(len(generators), rows, width)
+    """Inverted-dropout factors (F, rows, width): 0 with probability p, else 1 / (1 - p).
+
+    Sixteen random bits decide each factor, so p is taken to the nearest multiple of 2**-16;
+    four factors come from one 64-bit draw, which is several times quicker than a float each.
+    """
+    count = rows * width
+    bits = torch.empty(len(generators), -(-count // 4), dtype=torch.int64)
     for i, random in enumerate(generators):
-        mask[i].uniform_(generator=random)
-    return mask.ge_(p).mul_(1 / (1 - p))
+        bits[i].random_(-(2**63), None, generator=random)
+    lanes = bits.view(torch.int16)[:, :count]
+    threshold = round(p * 2**16) - 2**15  # lanes are uniform over -2**15 ... 2**15 - 1
+    mask = torch.empty(len(generators), count)
+    torch.ge(lanes, threshold, out=mask)  # straight to float: seven times quicker than by bool
+    return mask.mul_(1 / (1 - p)).view(len(generators), rows, width)

@@ -24,12 +24,13 @@ SCHEMA = 1
 REFIT = -1  # repeat and fold of the split that trains on all rows
 
 HISTORY = "history.parquet"
+DIAGNOSTICS = "diagnostics.parquet"
 PREDICTIONS = "predictions.parquet"
 TEST_PREDICTIONS = "test_predictions.parquet"
 MODELS = "models.safetensors"
 MANIFEST = "run.json"
 TIMELINE = "timeline.parquet"
-FILES = (HISTORY, PREDICTIONS, TEST_PREDICTIONS, MODELS, MANIFEST, TIMELINE)
+FILES = (DIAGNOSTICS, HISTORY, PREDICTIONS, TEST_PREDICTIONS, MODELS, MANIFEST, TIMELINE)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class RunFiles:
         predictions: row, repeat, fold, label, p0 ... p{K-1}: out-of-fold probabilities.
         test_predictions: repeat, fold, row, label, p0 ... p{K-1}, on the data set's test rows,
             by every fold's model and `refit`; empty where the data set has none.
+        diagnostics: step, layer (from 1, the output last), p15, p50, p85, saturated, dead,
+            gradient_norm, update_ratio of the probed split (see `diagnostics.measure`).
         weights: name -> array (S, ...).
         timeline: repeat, fold, epoch, finished (Unix time in seconds).
         facts: wall-clock and machine facts: started, finished (Unix seconds), device, workers,
@@ -58,6 +61,7 @@ class RunFiles:
     history: pd.DataFrame
     predictions: pd.DataFrame
     test_predictions: pd.DataFrame
+    diagnostics: pd.DataFrame
     weights: dict[str, np.ndarray]
     timeline: pd.DataFrame
     facts: dict[str, Any]
@@ -78,6 +82,7 @@ def write(folder: Path, run: RunFiles) -> None:
     write_table(folder / HISTORY, run.history)
     write_table(folder / PREDICTIONS, run.predictions)
     write_table(folder / TEST_PREDICTIONS, run.test_predictions)
+    write_table(folder / DIAGNOSTICS, run.diagnostics)
     write_table(folder / TIMELINE, run.timeline, run.facts)
     atomically(folder / MODELS, lambda part: save_file(run.weights, part))
     digests = {name: sha256(folder / name) for name in sorted(_verified_files())}
@@ -142,6 +147,7 @@ def read(folder: Path) -> RunFiles:
         history=read_table(folder, HISTORY),
         predictions=read_table(folder, PREDICTIONS),
         test_predictions=read_table(folder, TEST_PREDICTIONS),
+        diagnostics=read_table(folder, DIAGNOSTICS),
         weights=read_weights(folder),
         timeline=pd.read_parquet(folder / TIMELINE),
         facts=read_facts(folder / TIMELINE),

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import RepeatedStratifiedKFold
 
 from foldwise.config import CrossValidation
 from foldwise.errors import DataError
@@ -38,6 +37,8 @@ def split_table(y: np.ndarray, cv: CrossValidation) -> pd.DataFrame:
     Raises:
         DataError: a single class, or a class with fewer rows than folds.
     """
+    from sklearn.model_selection import RepeatedStratifiedKFold  # a second that training can save
+
     counts = np.bincount(y)
     counts = counts[counts > 0]
     if len(counts) < 2:

@@ -16,8 +16,9 @@ from foldwise import networks, optimizers, randomness
 from foldwise.batches import Rows, batches, block_rows, preprocessing, targets_for
 from foldwise.config import Training, Variant
 from foldwise.datasets.prepared import Dataset
+from foldwise.diagnostics import ROWS, Probe
 from foldwise.errors import DivergedError
-from foldwise.gradients import backpropagate, losses
+from foldwise.gradients import gradient_function, losses
 from foldwise.networks import StackedNetwork
 from foldwise.results import split_name
 from foldwise.splits import Split
@@ -45,6 +46,7 @@ class Trained:
         held_out: class probabilities of the held-out rows (F, n_validation, K).
         test: class probabilities of the test rows (F, n_test, K).
         weights: name -> (F, ...), the stack's `state_dict`.
+        diagnostics: records of `diagnostics.Probe`; none if the probed split is elsewhere.
     """
 
     epochs: np.ndarray
@@ -53,6 +55,7 @@ class Trained:
     held_out: np.ndarray
     test: np.ndarray
     weights: dict[str, np.ndarray]
+    diagnostics: list[dict[str, float]]
 
 
 def train(
@@ -76,6 +79,9 @@ def train(
     settings = chunk.variant.training
     stack, rows = _prepare(chunk, dataset, device)
     step = _step_function(stack, settings)
+    probe = _probe(chunk, stack, rows)
+    if probe is not None:
+        step = probe.around(step)
     recorded = recorded_epochs(settings.epochs)
     held_out = _stack_rows([split.held_out for split in chunk.splits], device)
     history, finished = [], []
@@ -98,6 +104,7 @@ def train(
             held_out=_probabilities(stack, rows, held_out),
             test=_test_probabilities(stack, rows, dataset, device),
             weights={name: t.cpu().numpy().copy() for name, t in stack.state_dict().items()},
+            diagnostics=[] if probe is None else probe.records,
         )
 
 
@@ -175,12 +182,27 @@ def _step_function(
 ) -> Callable[[Tensor, Tensor, list[Tensor]], None]:
     """One training step of all F models: gradient, then optimizer."""
     optimizer_step = optimizers.step_function(settings.optimizer, *flatten(stack))
+    gradient = gradient_function(stack, settings.loss)
 
     def step(x: Tensor, targets: Tensor, masks: list[Tensor]) -> None:
-        backpropagate(stack, x, targets, masks, settings.loss)
+        gradient(x, targets, masks)
         optimizer_step()
 
     return step
+
+
+def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
+    """A probe of the split that the settings name, on training rows spread over the file."""
+    settings = chunk.variant.training
+    places = [[split.repeat, split.fold] for split in chunk.splits]
+    if settings.probe not in places:
+        return None
+    i, n = places.index(settings.probe), rows.train.shape[1]
+    spread = torch.linspace(0, n - 1, min(ROWS, n), device=rows.train.device).long()
+    chosen = rows.train[:, spread]
+    steps = settings.epochs * math.ceil(n / settings.batch_size)
+    x, targets = rows.features(chosen)[i].cpu(), rows.targets_of(chosen)[i].cpu()
+    return Probe(stack, i, x, targets, settings.loss, steps)
 
 
 def flatten(stack: StackedNetwork) -> tuple[Tensor, Tensor]:

@@ -124,6 +124,7 @@ def fabricate(
         history=_history(variant, [*splits, [-1, -1]], random, reason),
         predictions=predictions.head(0) if reason else predictions,
         test_predictions=_tested(predictions.head(0) if test is None else test, splits),
+        diagnostics=pd.DataFrame({"step": [0], "layer": [1], "p50": [0.5]}),
         weights={"0.weight": np.zeros((len(splits) + 1, 1), dtype=np.float32)},
         timeline=pd.DataFrame({"repeat": [0], "fold": [0], "epoch": [1], "finished": [0.0]}),
         facts={},
