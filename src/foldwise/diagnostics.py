@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from foldwise.gradients import losses
 from foldwise.networks import StackedNetwork
 
-POINTS = 60  # measurements over a training
+POINTS = 40  # measurements over a training
 ROWS = 64  # rows of the probe batch
 PERCENTILES = (0.15, 0.50, 0.85)
 COLUMNS = (
