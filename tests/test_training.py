@@ -118,6 +118,11 @@ def test_several_blocks_per_epoch_change_nothing(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(whole.held_out, pieces.held_out)
 
 
+def test_training_leaves_subnormal_numbers_alone_afterwards() -> None:
+    train(chunk_of(variant(), dataset()), dataset())
+    assert float(torch.tensor(1e-40) * 1.0) > 0
+
+
 def test_training_again_gives_the_same_bits() -> None:
     chunk = chunk_of(variant(network={"hidden_dropout": 0.5, "batch_norm": True}), dataset())
     first, second = train(chunk, dataset()), train(chunk, dataset())

@@ -18,7 +18,7 @@ P comes from the correlated t-test's posterior and is not adjusted for the numbe
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -65,6 +65,17 @@ class VariantResult:
     def status(self) -> str:
         """`complete`, or why there are no scores: `failed`."""
         return str(self.manifest["status"])
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What can be compared where the predictions are not at hand: `Evaluation`'s two.
+
+    `metrics` has data_digest and split_digest, so that pairing can be checked without the run.
+    """
+
+    metrics: dict[str, Any]
+    scores: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,8 @@ class Pair:
         differences: (J, 3): repeat, fold, difference of accuracy.
         ropes: the posterior at other ropes, rope -> posterior.
         exploratory: t-tests of the differences of log-loss and Brier score, lower is better.
+        mcnemar: per repeat; none where the predictions are not at hand.
+        bootstrap: likewise.
     """
 
     a: str
@@ -143,9 +156,9 @@ class Pair:
     test: TTest
     posterior: Posterior
     ropes: dict[float, Posterior]
-    mcnemar: list[McNemar]
-    bootstrap: Bootstrap
     exploratory: dict[str, TTest]
+    mcnemar: list[McNemar] = field(default_factory=list)
+    bootstrap: Bootstrap | None = None
 
 
 # --- statistics -------------------------------------------------------------------------------
@@ -316,24 +329,49 @@ def compare_pair(
         ComparisonError: they must not be compared.
     """
     check_comparable(study_name, study, a, b)
-    folds, rope = study.cv.folds, study.comparison.rope
-    differences = _differences(a[1], b[1])
-    test = corrected_t_test(differences["accuracy"].to_numpy(), folds)
     tables = a[1].predictions, b[1].predictions
-    return Pair(
-        a=a[0],
-        b=b[0],
-        kind=kind,
-        edition=a[1].manifest["dataset"]["edition"],
-        n=int(tables[0]["row"].nunique()),
-        differences=differences[[*SPLIT, "accuracy"]].rename(columns={"accuracy": "difference"}),
-        test=test,
-        posterior=correlated_posterior(test, rope),
-        ropes={x * rope: correlated_posterior(test, x * rope) for x in OTHER_ROPES},
-        mcnemar=mcnemar(*tables),
-        bootstrap=row_bootstrap(*tables, seed=BOOTSTRAP_SEED),
-        exploratory={m: corrected_t_test(differences[m].to_numpy(), folds) for m in EXPLORATORY},
-    )
+    pair = _pair(study, (a[0], _scored(a[1])), (b[0], _scored(b[1])), kind)
+    bootstrap = row_bootstrap(*tables, seed=BOOTSTRAP_SEED)
+    return replace(pair, mcnemar=mcnemar(*tables), bootstrap=bootstrap)
+
+
+def check_scores(
+    study_name: str, study: Study, a: tuple[str, Scored], b: tuple[str, Scored]
+) -> None:
+    """As `check_comparable`, for results whose predictions are not at hand.
+
+    Raises:
+        ComparisonError: they cannot be compared; the message says why.
+    """
+    for name, result in (a, b):
+        _check_scored(name, result, study_name, study)
+    left, right = a[1].metrics, b[1].metrics
+    for what, key in (
+        ("editions", "edition"),
+        ("data digests", "data_digest"),
+        ("split tables", "split_digest"),
+    ):
+        if left[key] != right[key]:
+            raise _unpaired(a[0], b[0], f"other {what} ({left[key]} and {right[key]})")
+    sizes = [*SPLIT, "n_train", "n_validation"]
+    if not _same(a[1].scores, b[1].scores, sizes):
+        raise _unpaired(a[0], b[0], "splits of other sizes")
+
+
+def compare_scores(
+    study_name: str,
+    study: Study,
+    a: tuple[str, Scored],
+    b: tuple[str, Scored],
+    kind: Kind = "declared",
+) -> Pair:
+    """As `compare_pair`, from the scores per split alone: without McNemar and row bootstrap.
+
+    Raises:
+        ComparisonError: they must not be compared.
+    """
+    check_scores(study_name, study, a, b)
+    return _pair(study, a, b, kind)
 
 
 def compare_study(
@@ -362,12 +400,39 @@ def compare_study(
         "protocol": _protocol(study),
         "variants": {name: _variant(result) for name, result in variants.items()},
         "pairs": [
-            _line(answer, next(adjusted), study, len(pairs)) if isinstance(answer, Pair) else answer
+            record(answer, next(adjusted), study, len(pairs))
+            if isinstance(answer, Pair)
+            else answer
             for answer in answers
         ],
     }
     rounded: dict[str, Any] = significant(content)
     return rounded
+
+
+def record(pair: Pair, p_holm: float, study: Study, pairs: int) -> dict[str, Any]:
+    """One pair as it stands in comparisons/<study>.json, unrounded."""
+    return {
+        **asdict(pair.test),
+        "a": pair.a,
+        "b": pair.b,
+        "kind": pair.kind,
+        "n": pair.n,
+        "folds": study.cv.folds,
+        "repeats": study.cv.repeats,
+        "p_holm": p_holm,
+        "posterior": asdict(pair.posterior),
+        "verdict": verdict(pair.test.mean, p_holm, pair.posterior),
+        "sentence": sentence(pair, p_holm, study, pairs),
+        "ropes": [{"rope": rope, **asdict(law)} for rope, law in pair.ropes.items()],
+        "mcnemar": [asdict(repeat) for repeat in pair.mcnemar],
+        "bootstrap": asdict(pair.bootstrap) if pair.bootstrap else None,
+        "exploratory": {
+            name: {"mean": test.mean, "ci95": test.ci95, "p": test.p}
+            for name, test in pair.exploratory.items()
+        },
+        "differences": _records(pair.differences),
+    }
 
 
 def sentence(pair: Pair, p_holm: float, study: Study, pairs: int = 1) -> str:
@@ -447,9 +512,32 @@ def _changes(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return a[keys].assign(change=right_b.astype(np.int64) - right_a.astype(np.int64))
 
 
-def _differences(a: VariantResult, b: VariantResult) -> pd.DataFrame:
+def _pair(study: Study, a: tuple[str, Scored], b: tuple[str, Scored], kind: Kind) -> Pair:
+    """The statistics of B against A that need the scores alone; nothing is checked."""
+    folds, rope = study.cv.folds, study.comparison.rope
+    differences = _differences(a[1].scores, b[1].scores)
+    test = corrected_t_test(differences["accuracy"].to_numpy(), folds)
+    return Pair(
+        a=a[0],
+        b=b[0],
+        kind=kind,
+        edition=a[1].metrics["edition"],
+        n=int(a[1].metrics["rows"]),
+        differences=differences[[*SPLIT, "accuracy"]].rename(columns={"accuracy": "difference"}),
+        test=test,
+        posterior=correlated_posterior(test, rope),
+        ropes={x * rope: correlated_posterior(test, x * rope) for x in OTHER_ROPES},
+        exploratory={m: corrected_t_test(differences[m].to_numpy(), folds) for m in EXPLORATORY},
+    )
+
+
+def _scored(result: VariantResult) -> Scored:
+    return Scored(result.metrics, result.scores)
+
+
+def _differences(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """repeat, fold, accuracy, log_loss, brier: B minus A, one line per split."""
-    left, right = (x.scores.set_index(SPLIT).sort_index() for x in (a, b))
+    left, right = (scores.set_index(SPLIT).sort_index() for scores in (a, b))
     metrics = ["accuracy", *EXPLORATORY]
     return (right[metrics] - left[metrics]).reset_index()
 
@@ -471,6 +559,33 @@ def _check_variant(name: str, result: VariantResult, study_name: str, study: Stu
                 f"{name} was trained under {what} {value}, and study {study_name} has {expected}; "
                 f"`dvc repro train@{name}` trains it again"
             )
+
+
+def _check_scored(name: str, result: Scored, study_name: str, study: Study) -> None:
+    if result.metrics["status"] != "complete":
+        raise ComparisonError(f"{name} failed: {result.metrics['reason']}")
+    if result.metrics["study"] != study_name:
+        raise ComparisonError(
+            f"{name} was trained in study {result.metrics['study']}, not in {study_name}; "
+            "only variants of one study share its protocol and its splits"
+        )
+    found = {"folds": result.scores["fold"].nunique(), "repeats": result.scores["repeat"].nunique()}
+    expected = {"folds": study.cv.folds, "repeats": study.cv.repeats}
+    if found != expected or len(result.scores) != found["folds"] * found["repeats"]:
+        raise ComparisonError(
+            f"{name} has {len(result.scores)} scores of {_cv(**found)}, and study {study_name} "
+            f"has {_cv(**expected)}: only results of the same splits are paired"
+        )
+
+
+def _unpaired(a: str, b: str, what: str) -> ComparisonError:
+    return ComparisonError(f"{a} and {b} have {what}, so their differences would not be paired")
+
+
+def _same(one: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> bool:
+    """Whether two tables hold the same lines, in any order, as far as `columns` go."""
+    a, b = (t[columns].sort_values(columns, ignore_index=True) for t in (one, other))
+    return bool(len(a) == len(b) and (a.to_numpy() == b.to_numpy()).all())
 
 
 def _check_tables(a: tuple[str, VariantResult], b: tuple[str, VariantResult]) -> None:
@@ -543,31 +658,6 @@ def _answer(
         return {"a": a, "b": b, "kind": kind, "refused": str(error)}
 
 
-def _line(pair: Pair, p_holm: float, study: Study, pairs: int) -> dict[str, Any]:
-    """One pair as it stands in the file."""
-    return {
-        **asdict(pair.test),
-        "a": pair.a,
-        "b": pair.b,
-        "kind": pair.kind,
-        "n": pair.n,
-        "folds": study.cv.folds,
-        "repeats": study.cv.repeats,
-        "p_holm": p_holm,
-        "posterior": asdict(pair.posterior),
-        "verdict": verdict(pair.test.mean, p_holm, pair.posterior),
-        "sentence": sentence(pair, p_holm, study, pairs),
-        "ropes": [{"rope": rope, **asdict(law)} for rope, law in pair.ropes.items()],
-        "mcnemar": [asdict(repeat) for repeat in pair.mcnemar],
-        "bootstrap": asdict(pair.bootstrap),
-        "exploratory": {
-            name: {"mean": test.mean, "ci95": test.ci95, "p": test.p}
-            for name, test in pair.exploratory.items()
-        },
-        "differences": _records(pair.differences),
-    }
-
-
 def _records(differences: pd.DataFrame) -> list[dict[str, Any]]:
     keys = (*SPLIT, "difference")
     columns = (differences[key].tolist() for key in keys)
@@ -575,9 +665,12 @@ def _records(differences: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _setting(pair: Pair, study: Study) -> str:
-    cv = study.cv
-    repeats = f" × {cv.repeats} repeats" if cv.repeats > 1 else ""
-    return f"n = {pair.n} rows of {study.dataset}/{pair.edition}, {cv.folds} folds{repeats}"
+    protocol = _cv(study.cv.folds, study.cv.repeats)
+    return f"n = {pair.n} rows of {study.dataset}/{pair.edition}, {protocol}"
+
+
+def _cv(folds: int, repeats: int) -> str:
+    return f"{folds} folds" + (f" × {repeats} repeats" if repeats > 1 else "")
 
 
 def _probabilities(posterior: Posterior, rope: float) -> str:
