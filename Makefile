@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check demo ui lock clean
+.PHONY: help setup repro test check demo ui bench lock clean
 
 help: ## list these entry points
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -37,9 +37,17 @@ demo: $(READY) ## the whole pipeline on built-in synthetic data, in .demo; no ne
 ui: $(READY) ## browse the runs in the MLflow UI
 	foldwise ui
 
-lock: $(READY) ## resolve pyproject.toml into requirements.lock again
+bench: $(READY) ## time foldwise against the notebook's loops and its peers; about 15 minutes
+	uv pip install --quiet --require-hashes -r benchmarks/requirements.lock
+	python -m benchmarks
+	python -m benchmarks --write-docs
+
+lock: $(READY) ## resolve pyproject.toml into the two lock files again
 	uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
 		--extra dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
+		--extra bench --constraint requirements.lock --custom-compile-command "make lock" \
+		--output-file benchmarks/requirements.lock pyproject.toml
 
 clean: ## remove the environment (results stay)
 	rm -rf .venv

@@ -6,12 +6,13 @@ MLFLOW_TRACKING_URI says where; without it, mlflow.db and mlartifacts/ in the pr
 import os
 from pathlib import Path
 
-from foldwise import config, paths, stage, tracking
+from foldwise import config, paths, reporting, stage, tracking
 
 
 def main() -> None:
     """Mirror every run of the variants that params.yaml declares."""
-    summary = tracking.track(config.load(), Path.cwd(), os.environ)
+    settings, root = config.load(), Path.cwd()
+    summary = tracking.track(settings, root, os.environ, reporting.png_charts(settings, root))
     tracking.write_marker(paths.TRACKED, summary)
     print(summary)
 

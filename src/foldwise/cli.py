@@ -168,7 +168,8 @@ def _json(content: object) -> str:
 
 def _track(arguments: argparse.Namespace) -> None:
     """Mirror the runs to MLflow; what is there already is left alone."""
-    summary = tracking.track(config.load(), Path.cwd(), os.environ)
+    settings, root = config.load(), Path.cwd()
+    summary = tracking.track(settings, root, os.environ, reporting.png_charts(settings, root))
     tracking.write_marker(paths.TRACKED, summary)
     print(summary)
 

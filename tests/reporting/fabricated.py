@@ -124,10 +124,31 @@ def fabricate(
         history=_history(variant, [*splits, [-1, -1]], random, reason),
         predictions=predictions.head(0) if reason else predictions,
         test_predictions=_tested(predictions.head(0) if test is None else test, splits),
-        diagnostics=pd.DataFrame({"step": [0], "layer": [1], "p50": [0.5]}),
+        diagnostics=_diagnostics(variant, random),
         weights={"0.weight": np.zeros((len(splits) + 1, 1), dtype=np.float32)},
         timeline=pd.DataFrame({"repeat": [0], "fold": [0], "epoch": [1], "finished": [0.0]}),
         facts={},
+    )
+
+
+def _diagnostics(variant: Variant, random: np.random.Generator) -> pd.DataFrame:
+    """Without BatchNorm the inputs spread, sigmoids saturate, units die and gradients fade."""
+    network, layers = variant.network, len(variant.network.hidden) + 1
+    calm, sigmoid = network.batch_norm, network.activation == "sigmoid"
+    table = pd.MultiIndex.from_product(
+        [range(0, 60 * 8, 8), range(1, layers + 1)], names=["step", "layer"]
+    ).to_frame(index=False)
+    u, hidden = table["step"] / table["step"].max(), table["layer"] < layers
+    spread = 1 + (0.0 if calm else 3.0) * u + 0.1 * random.random(len(table))
+    share = (0.0 if calm else 0.4) * u
+    return table.assign(
+        p15=-spread,
+        p50=0.1 * random.normal(size=len(table)),
+        p85=spread,
+        saturated=share.where(hidden & sigmoid),
+        dead=share.where(hidden & (network.activation == "relu")),
+        gradient_norm=0.5 * np.exp(-(0.0 if calm else 3.0) * u),
+        update_ratio=0.01 * np.exp(-2 * u),
     )
 
 

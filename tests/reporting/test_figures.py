@@ -8,7 +8,7 @@ from scipy import stats
 
 from foldwise import reporting
 from foldwise.errors import ResultsError
-from foldwise.reporting import StudyResults, figures, pairs
+from foldwise.reporting import StudyResults, figures, inside, pairs
 from foldwise.reporting.canvas import Figure
 
 
@@ -18,6 +18,7 @@ def _all(studies: list[StudyResults]) -> list[Figure]:
     for study in studies:
         drawn += [f for pair in study.pairs for f in figures.pair_figures(study, pair)]
         drawn += [f for section in figures.study_figures(study).values() for f in section]
+        drawn += [f for group in inside.groups(study) for f in group.figures]
     return drawn
 
 
@@ -74,16 +75,6 @@ def test_equal_results_have_differences_and_no_posterior(identical: StudyResults
     reporting.text_table([identical])
 
 
-def test_charts_for_tracking_can_be_saved(tmp_path: Path, pictures: StudyResults) -> None:
-    charts = reporting.study_charts(pictures)
-    own = reporting.variant_charts(pictures, "pictures-plain")
-    assert set(own) == {"loss", "confusion"}
-    assert {"validation-accuracy", "gap", "recall", "calibration"} < set(charts)
-    path = tmp_path / "loss.png"
-    own["loss"].save(str(path))
-    assert path.read_bytes().startswith(b"\x89PNG")
-
-
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_the_story_in_one_picture(tmp_path: Path, studies: list[StudyResults], suffix: str) -> None:
     first, second = tmp_path / f"one{suffix}", tmp_path / f"two{suffix}"
@@ -116,4 +107,4 @@ def _axis_titles(spec: object) -> set[str]:
 
 
 # Fields of layers that share an axis titled by another layer, or that name it themselves.
-_SHARED = {"epoch", "mean", "low", "zero"}
+_SHARED = {"epoch", "mean", "low", "zero", "p15", "p50", "p85"}

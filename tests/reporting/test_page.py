@@ -8,7 +8,7 @@ import pytest
 from chromium import Browser, browser, executable
 
 from foldwise import reporting
-from foldwise.reporting import StudyResults
+from foldwise.reporting import StudyResults, words
 
 DRAWN = "document.documentElement?.dataset.charts === 'drawn'"
 MARKS = """
@@ -17,6 +17,7 @@ Object.fromEntries([...document.querySelectorAll('.chart')].map((chart) => [
     .filter((mark) => mark.getBoundingClientRect().width + mark.getBoundingClientRect().height > 0)
     .length]))
 """
+INSIDE = (2 + 2 + 2 + 3 + 3) + (2 + 2 + 3 + 3)  # charts of layers, with and without sigmoids
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 CLIPPED = """
 [...document.querySelectorAll('.chart')].filter((chart) => {
@@ -26,6 +27,14 @@ CLIPPED = """
     return box.width && (box.left < frame.left - 2 || box.right > frame.right + 2);
   });
 }).map((chart) => chart.id)
+"""
+STRUCK = """
+(() => {
+  const boxes = (what) => [...document.querySelectorAll(`#overview .role-mark.mark-${what} > *`)]
+    .map((mark) => mark.getBoundingClientRect());
+  return boxes('text').map((text) => boxes('rule').filter((bar) => bar.left < text.right &&
+    bar.right > text.left && bar.top < text.bottom && bar.bottom > text.top).length);
+})()
 """
 
 needs_browser = pytest.mark.skipif(executable() is None, reason="no Chromium or Chrome installed")
@@ -44,12 +53,24 @@ def test_the_page_draws_every_chart(chromium: Browser, page: Path, width: int, d
     chromium.open(page.as_uri(), width=width, dark=dark)
     chromium.wait_for(DRAWN)
     marks = chromium.evaluate(MARKS)
-    assert len(marks) == 1 + 5 * 2 + (2 + 3) * 2 + (1 + 3) * 2 + 2
+    assert len(marks) == 1 + 5 * 2 + (2 + 3) * 2 + (1 + 3) * 2 + 2 + INSIDE
     assert all(marks.values()), marks
     assert chromium.evaluate(OVERFLOW) == 0
     assert chromium.evaluate(CLIPPED) == []
     assert chromium.errors == []
     assert chromium.requests == [page.as_uri()]
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 768, 600, 390])
+def test_no_bar_of_the_overview_runs_through_a_label(
+    chromium: Browser, page: Path, width: int
+) -> None:
+    chromium.open(page.as_uri(), width=width)
+    chromium.wait_for(DRAWN)
+    struck = chromium.evaluate(STRUCK)
+    assert len(struck) == 3 * 5  # lines of text
+    assert not any(struck)
 
 
 @needs_browser
@@ -131,15 +152,16 @@ def test_commit_and_links_appear_only_when_given(
 def test_every_chart_has_a_title_and_a_table(page: Path) -> None:
     outline = _Outline()
     outline.feed(page.read_text(encoding="utf-8"))
-    assert outline.count["figure"] == 31
-    for tag in ("h4", "figcaption"):
-        assert outline.count[tag] == 31
-    assert outline.count["caption"] >= 31
+    groups = 5 + 4  # of charts inside the networks: one heading and one note each
+    assert outline.count["figure"] == 31 + INSIDE
+    assert outline.count["h4"] == 31 + INSIDE + groups
+    assert outline.count["figcaption"] == 31
+    assert outline.count["caption"] >= 31 + INSIDE
     assert outline.outside == []
 
 
 def test_every_number_of_a_comparison_is_there(page: Path, echoes: StudyResults) -> None:
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8").replace("\u00a0", " ")
     for name in (
         "corrected t-test",
         "p after Holm",
@@ -151,7 +173,7 @@ def test_every_number_of_a_comparison_is_there(page: Path, echoes: StudyResults)
     ):
         assert name in text, name
     for pair in echoes.pairs:
-        assert pair["sentence"].split(": ", 1)[1].split(";")[0] in text
+        assert words.answer(pair).split(";")[0] in text
 
 
 class _Outline(HTMLParser):

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,7 @@ def test_plots_of_failed_and_synthetic_runs(troubled: list[StudyResults]) -> Non
 
 
 def _with_predictions(study: StudyResults, table: pd.DataFrame) -> reporting.VariantResults:
-    variant = study.variants[0]
-    return reporting.VariantResults(
-        variant.name, variant.metrics, variant.scores, variant.history, table, variant.manifest
-    )
+    return dataclasses.replace(study.variants[0], predictions=table)
 
 
 @pytest.mark.parametrize("name", ["curves", "scores", "confusion", "differences"])

@@ -43,9 +43,34 @@ def test_the_protocol_says_what_decides_a_result(echoes: StudyResults) -> None:
         "sgd (lr 0.01, momentum 0.8)",
         "rows in file order",
         "the same initial weights in every split",
-        "raw features",
+        "features not standardised",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (150.4, "150"),
+        (31.0, "31"),
+        (1.04, "1.0"),
+        (0.8, "0.80"),
+        (0.0123, "0.012"),
+        (-0.98, "−0.98"),
+        (9.4e-5, "9.4·10⁻⁵"),
+        (0.0, "0"),
+        (float("nan"), "–"),
+    ],
+)
+def test_short_numbers(value: float, text: str) -> None:
+    assert words.short(value) == text
+
+
+def test_minus_signs_are_set_and_hyphens_are_kept() -> None:
+    text = "cifar-10, r0-f03: -2.40 pp (95 % CI -7.14 to +2.34 pp, [-1, 2]), p = 1e-05"
+    assert words.typeset(text) == (
+        "cifar-10, r0-f03: −2.40 pp (95 % CI −7.14 to +2.34 pp, [−1, 2]), p = 1e-05"
+    )
 
 
 def test_the_readme_names_spread_n_and_verdicts(studies: list[StudyResults]) -> None:

@@ -4,29 +4,29 @@ The only part of foldwise that draws. Altair is imported when something is drawn
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from foldwise.config import Config
 from foldwise.errors import ResultsError
 from foldwise.files import atomically, write_text
 from foldwise.reporting import tidy
-from foldwise.reporting.story import StudyResults, VariantResults, load
+from foldwise.reporting.story import StudyResults, VariantResults, is_there, load, load_study
 from foldwise.reporting.words import readme_table, text_table, update_readme
 
 if TYPE_CHECKING:
-    import altair as alt
+    from foldwise.reporting.png import StudyPictures
 
 __all__ = [
     "StudyResults",
     "VariantResults",
     "load",
+    "png_charts",
     "readme_table",
-    "study_charts",
     "summary_picture",
     "text_table",
     "update_readme",
-    "variant_charts",
     "write_plots",
     "write_report",
 ]
@@ -75,7 +75,7 @@ def summary_picture(studies: Sequence[StudyResults], path: Path) -> None:
     """
     from foldwise.reporting import pairs
 
-    figure = pairs.overview(studies)
+    figure = pairs.overview(studies, row=62)
     if figure is None:
         raise ResultsError(f"{path}: no pair was compared, so there is nothing to draw")
     kinds: dict[str, Literal["svg", "png"]] = {".svg": "svg", ".png": "png"}
@@ -86,16 +86,26 @@ def summary_picture(studies: Sequence[StudyResults], path: Path) -> None:
     atomically(path, lambda part: save(str(part)))
 
 
-def study_charts(study: StudyResults) -> "dict[str, alt.Chart | alt.LayerChart]":
-    """The charts of a study that span its variants, by file-name stem, ready for `chart.save`."""
-    from foldwise.reporting import figures
+def png_charts(config: Config, root: Path = Path()) -> Callable[[str], Mapping[str, bytes]]:
+    """What `tracking.track` shows with a run: variant → file name → PNG.
 
-    return {figure.name: figure.standalone() for figure in figures.study_wide(study)}
+    Nothing is read or drawn before a variant is asked for, and nothing twice. A study that is not
+    trained, evaluated and compared as a whole has no charts yet.
 
+    Args:
+        config: the settings.
+        root: the project's root.
+    """
 
-def variant_charts(study: StudyResults, variant: str) -> "dict[str, alt.Chart | alt.LayerChart]":
-    """The charts of one variant (loss, confusion), ready for `chart.save`."""
-    from foldwise.reporting import figures
+    @functools.cache
+    def pictures(study: str) -> "StudyPictures | None":
+        from foldwise.reporting.png import StudyPictures
 
-    drawn = figures.variant_figures(study, variant)
-    return {name: figure.standalone() for name, figure in drawn.items()}
+        there = is_there(config, study, root)
+        return StudyPictures(load_study(config, study, root)) if there else None
+
+    def of(variant: str) -> Mapping[str, bytes]:
+        drawn = pictures(config.variants[variant].study)
+        return drawn.of(variant) if drawn else {}
+
+    return of

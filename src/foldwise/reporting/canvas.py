@@ -61,11 +61,16 @@ class Figure:
 
     def standalone(self, width: int = 560) -> Chart:
         """The chart with title, legend and white background, for PNG and SVG files."""
-        title, note = textwrap.wrap(self.title, width // 9), textwrap.wrap(self.note, width // 6)
+        title, note = wrapped(self.title, width // 9), wrapped(self.note, width // 6)
         heading = alt.TitleParams(text=title, subtitle=note)
         chart = self.chart.properties(width=width, title=heading, background="white", padding=12)
         drawn: Chart = chart.configure(**config("#1f2328"))
         return drawn
+
+
+def wrapped(text: str, characters: int) -> list[str]:
+    """A text in lines: Vega breaks none."""
+    return textwrap.wrap(text, characters)
 
 
 def to_spec(chart: Chart) -> dict[str, Any]:
@@ -198,11 +203,15 @@ def zero_line() -> alt.Chart:
     return line
 
 
-def points_axis(field: str, title: str, domain: tuple[float, float], grid: bool = True) -> alt.X:
-    """A horizontal axis of signed percentage points."""
+def points_axis(
+    field: str, title: str, domain: tuple[float, float], grid: bool = True, start: str = "0"
+) -> alt.X:
+    """A horizontal axis of signed percentage points; `start` is an expression for its left end."""
     signed = "datum.value == 0 ? '0' : format(datum.value, '+~r')"
     axis = alt.Axis(labelExpr=signed, tickCount=5, grid=grid)
-    return alt.X(field, title=title, axis=axis, scale=alt.Scale(domain=list(domain), nice=True))
+    ends = [alt.expr(start), alt.expr("width")]
+    scale = alt.Scale(domain=list(domain), nice=True, range=ends)
+    return alt.X(field, title=title, axis=axis, scale=scale)
 
 
 def domain_of(values: Iterable[float]) -> tuple[float, float]:

@@ -156,7 +156,7 @@ def _calibration_title(bins: dict[str, pd.DataFrame]) -> str:
 
 
 def _label_axis(classes: Sequence[str]) -> alt.Axis:
-    return alt.Axis(labelAngle=0 if len(classes) <= 4 else -60, grid=False)
+    return alt.Axis(labelAngle=0 if len(classes) <= 4 else -60, labelOverlap=False, grid=False)
 
 
 def _pooled(study: StudyResults) -> str:

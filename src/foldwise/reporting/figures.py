@@ -5,7 +5,7 @@ from typing import Any
 from foldwise.reporting.canvas import Figure
 from foldwise.reporting.classes import calibration, confusion_matrices, recall
 from foldwise.reporting.learning import accuracy_curves, gap_curves, loss_curves
-from foldwise.reporting.pairs import differences, posterior
+from foldwise.reporting.pairs import differences, overview, posterior
 from foldwise.reporting.story import StudyResults
 
 
@@ -24,16 +24,23 @@ def pair_figures(study: StudyResults, pair: dict[str, Any]) -> list[Figure]:
     return [*differences(study, pair), *posterior(study, pair)]
 
 
-def study_wide(study: StudyResults) -> list[Figure]:
-    """The figures that span a study: every comparison, and what all variants share."""
-    figures = [figure for pair in study.pairs for figure in pair_figures(study, pair)]
-    for draw in (accuracy_curves, gap_curves, recall, calibration):
-        figures += draw(study)
-    return figures
+def for_every_variant(study: StudyResults) -> list[Figure]:
+    """The figures of a study that go with each of its variants: comparisons, accuracy."""
+    compared = overview([study])
+    return [*([compared] if compared else []), *accuracy_curves(study)]
 
 
-def variant_figures(study: StudyResults, variant: str) -> dict[str, Figure]:
-    """The figures of one variant alone: loss, confusion."""
-    figures = [*loss_curves(study), *confusion_matrices(study)]
-    names = {f"{kind}-{variant}": kind for kind in ("loss", "confusion")}
-    return {names[figure.name]: figure for figure in figures if figure.name in names}
+def by_variant(study: StudyResults) -> dict[str, dict[str, Figure]]:
+    """The figures of one variant alone: variant → "loss" or "confusion" → figure."""
+    drawn = {
+        kind: {figure.name: figure for figure in draw(study)}
+        for kind, draw in (("loss", loss_curves), ("confusion", confusion_matrices))
+    }
+    return {
+        variant.name: {
+            kind: figures[name]
+            for kind, figures in drawn.items()
+            if (name := f"{kind}-{variant.name}") in figures
+        }
+        for variant in study.variants
+    }

@@ -23,21 +23,26 @@ from foldwise.reporting.canvas import (
 )
 from foldwise.reporting.story import StudyResults
 
-BAR = 26  # pixels from the middle of a row down to its bar
-LEFT: dict[str, Any] = {"align": "left", "baseline": "middle"}
+WIDE = alt.param(name="wide", expr="width > 600")  # labels beside the bars, not above them
 BETTER, WORSE = "#3b82c4", "#d97706"
 VERDICTS = {"Helps": BETTER, "Hurts": WORSE, "Practically the same": SAME, "Inconclusive": SAME}
 
 
-def overview(studies: Sequence[StudyResults]) -> Figure | None:
-    """The story in one picture: the mean difference of every pair, its CI, and the rope."""
+def overview(studies: Sequence[StudyResults], row: int = 76) -> Figure | None:
+    """The story in one picture: the mean difference of every pair, its CI, and the rope.
+
+    Args:
+        studies: whose pairs.
+        row: height of a pair in pixels; a narrow chart, with text above the bars, needs 76.
+    """
     table = _overview_table(studies)
     if table.empty:
         return None
-    chart = layered(*_overview_marks(table))
+    width = min(320, 7 * int(table[["b", "a", "answer"]].map(len).to_numpy().max()) + 16)
+    chart = layered(*_overview_marks(table, width)).add_params(WIDE)
     counts = table["verdict"].value_counts()
     title = "Does it help? " + ", ".join(
-        f"{counts[name]} × {name}" for name in VERDICTS if name in counts
+        f"{counts[name]}\u00a0×\u00a0{name}" for name in VERDICTS if name in counts
     )
     synthetic = any(study.synthetic for study in studies)
     return Figure(
@@ -46,31 +51,46 @@ def overview(studies: Sequence[StudyResults]) -> Figure | None:
         note="Mean difference in held-out accuracy over paired splits, B − A, with the corrected "
         "95 % confidence interval; right of 0 the first-named variant is better. Grey: "
         "practically the same. " + _studies_note(studies),
-        chart=chart.properties(height=86 * len(table)),
+        chart=chart.properties(height=row * len(table)),
         table=table.drop(columns=["row", "answer"]),
     )
 
 
-def _overview_marks(table: pd.DataFrame) -> list[alt.Chart]:
-    """A row per pair: three lines of text (names are long, phones narrow), below them the bar."""
+def _overview_marks(table: pd.DataFrame, left: int) -> list[alt.Chart]:
+    """A row per pair: three lines of text to the left of the bar or, on a phone, above it."""
     domain = domain_of([*table["low"], *table["high"], *table["rope"], *-table["rope"]])
-    x = points_axis("low:Q", "difference in accuracy (percentage points)", domain, grid=False)
+    start, unit = f"wide ? {left} : 0", "difference in accuracy (percentage points)"
+    x = points_axis("low:Q", unit, domain, grid=False, start=start)
     base = alt.Chart(inline(table)).encode(y=alt.Y("row:O", axis=None))
     colour = alt.Color("verdict:N", legend=None, scale=colour_scale(VERDICTS))
-    text = base.mark_text().encode(x=alt.value(4))
+    text = base.encode(x=alt.value(4))
     tips = tooltips(table, "study", "b", "a", "verdict", "mean", "low", "high", "splits")
-    rope = base.mark_rect(opacity=0.25, color=SAME, height=26, yOffset=BAR)
+    bar = alt.expr("wide ? 0 : 20")
+    rope = base.mark_rect(opacity=0.25, color=SAME, height=22, yOffset=bar)
     return [
         rope.transform_calculate(low="-datum.rope").encode(x=x, x2="rope:Q"),
-        base.mark_tick(color=SAME, thickness=1, size=26, yOffset=BAR).encode(x=alt.datum(0)),
-        base.mark_rule(strokeWidth=3, yOffset=BAR).encode(x=x, x2="high:Q", color=colour),
-        base.mark_point(filled=True, opacity=1, size=90, shape="diamond", yOffset=BAR).encode(
+        base.mark_tick(color=SAME, thickness=1, size=22, yOffset=bar).encode(x=alt.datum(0)),
+        base.mark_rule(strokeWidth=3, yOffset=bar).encode(x=x, x2="high:Q", color=colour),
+        base.mark_point(filled=True, opacity=1, size=90, shape="diamond", yOffset=bar).encode(
             x="mean:Q", color=colour, tooltip=tips
         ),
-        text.encode(text="b:N").mark_text(**LEFT, yOffset=-32, fontWeight="bold"),
-        text.encode(text="a:N").mark_text(**LEFT, yOffset=-16),
-        text.encode(text="answer:N").mark_text(**LEFT),
+        _line_of_text(text, "b", left, "wide ? -16 : -30", bold=True),
+        _line_of_text(text, "a", left, "wide ? 0 : -15"),
+        _line_of_text(text, "answer", left, "wide ? 16 : 0"),
     ]
+
+
+def _line_of_text(
+    base: alt.Chart, column: str, left: int, offset: str, bold: bool = False
+) -> alt.Chart:
+    line: alt.Chart = base.encode(text=f"{column}:N").mark_text(
+        align="left",
+        baseline="middle",
+        yOffset=alt.expr(offset),
+        limit=alt.expr(f"wide ? {left - 8} : width - 8"),
+        fontWeight="bold" if bold else "normal",
+    )
+    return line
 
 
 def differences(study: StudyResults, pair: dict[str, Any]) -> Iterable[Figure]:

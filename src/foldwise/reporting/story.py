@@ -1,7 +1,6 @@
 """What a report tells, gathered from the files of all stages: one `StudyResults` per study."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ class VariantResults:
         scores: metrics/<variant>.csv, one row per split.
         history: repeat, fold, epoch, losses and accuracies; `refit` included.
         predictions: out-of-fold probabilities; no rows where the training failed.
+        diagnostics: what happened inside the network of the probed split, by step and layer.
         manifest: run.json.
     """
 
@@ -31,6 +31,7 @@ class VariantResults:
     scores: pd.DataFrame
     history: pd.DataFrame
     predictions: pd.DataFrame
+    diagnostics: pd.DataFrame
     manifest: dict[str, Any]
 
     @property
@@ -116,14 +117,23 @@ def load(config: Config, root: Path = Path()) -> list[StudyResults]:
     Raises:
         ResultsError: a file is missing, damaged or not JSON.
     """
-    return list(_studies(config, root))
+    return [load_study(config, name, root) for name in config.studies]
 
 
-def _studies(config: Config, root: Path) -> Iterator[StudyResults]:
-    for name in config.studies:
-        comparison = _json(root / paths.comparison(name), f"compare@{name}")
-        variants = tuple(_variant(root, variant.name) for variant in config.variants_of(name))
-        yield StudyResults(name=name, comparison=comparison, variants=variants)
+def load_study(config: Config, name: str, root: Path = Path()) -> StudyResults:
+    """The results of one study; see `load`."""
+    comparison = _json(root / paths.comparison(name), f"compare@{name}")
+    variants = tuple(_variant(root, variant.name) for variant in config.variants_of(name))
+    return StudyResults(name=name, comparison=comparison, variants=variants)
+
+
+def is_there(config: Config, name: str, root: Path = Path()) -> bool:
+    """Whether a study has been trained, evaluated and compared as a whole."""
+    needed = [paths.comparison(name)]
+    for variant in config.variants_of(name):
+        needed += [paths.metrics(variant.name), paths.scores(variant.name)]
+        needed += [paths.run(variant.name) / results.MANIFEST]
+    return all((root / path).is_file() for path in needed)
 
 
 def _variant(root: Path, name: str) -> VariantResults:
@@ -134,6 +144,7 @@ def _variant(root: Path, name: str) -> VariantResults:
         scores=_scores(root / paths.scores(name), f"evaluate@{name}"),
         history=results.read_table(run, results.HISTORY),
         predictions=results.read_table(run, results.PREDICTIONS),
+        diagnostics=results.read_table(run, results.DIAGNOSTICS),
         manifest=results.read_manifest(run),
     )
 

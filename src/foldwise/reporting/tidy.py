@@ -99,12 +99,12 @@ def calibration(variant: VariantResults) -> pd.DataFrame:
     return grouped.apply(lambda column: rounded(column.to_numpy())).reset_index()
 
 
-def rounded(values: np.ndarray) -> np.ndarray:
-    """Values to five significant digits, so that tables stay small."""
+def rounded(values: np.ndarray, digits: int = DIGITS) -> np.ndarray:
+    """Values to so many significant digits, so that tables stay small."""
     values = np.asarray(values, dtype=np.float64)
     with np.errstate(divide="ignore"):
         magnitude = np.floor(np.log10(np.abs(values), where=values != 0, out=values * 0))
-    factor = 10.0 ** (DIGITS - 1 - magnitude)
+    factor = 10.0 ** (digits - 1 - magnitude)
     rounded_values: np.ndarray = np.rint(values * factor) / factor
     return rounded_values
 

@@ -1,6 +1,7 @@
 """Numbers and protocols in plain words, and the tables made of text."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from foldwise.reporting.story import StudyResults, VariantResults
 BEGIN = "<!-- results:begin -->"
 END = "<!-- results:end -->"
 NONE = "–"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 PREPROCESSING = {
-    "none": "raw features",
+    "none": "features not standardised",
     "standardize": "features standardised inside each training fold",
     "minmax": "features scaled to [0, 1] inside each training fold",
 }
@@ -64,6 +66,18 @@ def p_value(value: Any) -> str:
     if not known(value):
         return f"p {NONE}"
     return "p < 0.001" if float(value) < 0.001 else f"p = {number(value)}"
+
+
+def short(value: Any) -> str:
+    """A number with two significant digits: 150, 0.31, 9.4·10⁻⁵."""
+    if not known(value):
+        return NONE
+    if abs(value) >= 10 or value == 0:
+        return number(value, 0)
+    if abs(value) >= 1e-3:
+        return number(value, 1 - math.floor(math.log10(abs(value))))
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{typeset(digits)}·10{str(int(exponent)).translate(SUPERSCRIPT)}"
 
 
 def versus(pair: dict[str, Any]) -> str:
@@ -178,7 +192,12 @@ def verdicts(study: StudyResults) -> list[tuple[str, str]]:
 
 def answer(pair: dict[str, Any]) -> str:
     """The sentence of a comparison without the verdict that it begins with."""
-    return str(pair["sentence"]).removeprefix(f"{pair['verdict']}: ")
+    return typeset(str(pair["sentence"]).removeprefix(f"{pair['verdict']}: "))
+
+
+def typeset(text: str) -> str:
+    """Text with a true minus sign in front of its negative numbers."""
+    return re.sub(r"(?<![\w.-])-(?=\d)", "−", text)
 
 
 # --- README and terminal ----------------------------------------------------------------------

@@ -1,0 +1,80 @@
+"""`python -m benchmarks`: time everything side by side and print the table."""
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.contenders import ALL, chosen
+from benchmarks.harness import ROOT, measure
+
+RESULTS = ROOT / "benchmarks/results.json"
+PIPELINE = ROOT / "benchmarks/pipeline.json"
+PAGE = ROOT / "docs/performance.md"
+EXAMPLES = """examples:
+  python -m benchmarks                          everything, 3 rounds (about half an hour on 2 cores)
+  python -m benchmarks --quick                  a look: one round of little work, a few minutes
+  python -m benchmarks --only '*-cifar*'        some contenders; printed, kept only with --output
+  python -m benchmarks --list                   their names
+  python -m benchmarks --write-docs             docs/performance.md from the results that there are
+  python -m benchmarks.pipeline                 the whole `dvc repro`, stage by stage
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and do it."""
+    options = _parser().parse_args(arguments)
+    if options.list:
+        print("\n".join(f"{c.name:24} {c.label}, {c.cores}" for c in ALL))
+    elif options.write_docs:
+        write_docs(options.output or RESULTS)
+    else:
+        _measure(options)
+
+
+def _measure(options: argparse.Namespace) -> None:
+    try:
+        contenders = chosen(options.only)
+    except ValueError as error:
+        sys.exit(f"--only: {error}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: keep what there is
+    rounds = options.rounds or (1 if options.quick else 3)
+    results = measure(contenders, rounds, options.quick)
+    print(report.text(results))
+    whole = not options.quick and not options.only and results["settings"]["rounds"] == rounds
+    output = options.output or (RESULTS if whole else None)
+    if output:
+        output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        print(f"\nwritten: {output}", file=sys.stderr)
+
+
+def write_docs(results: Path, page: Path = PAGE, pipeline: Path = PIPELINE) -> None:
+    """Fill the marked block of docs/performance.md."""
+    if not results.is_file():
+        sys.exit(f"{results} is not there: run `make bench` first")
+    block = report.text(json.loads(results.read_text(encoding="utf-8")))
+    if pipeline.is_file():
+        block += "\n\n" + json.loads(pipeline.read_text(encoding="utf-8"))["text"]
+    report.fill(page, block)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Time the notebook's loops, foldwise and its peers side by side.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--rounds", type=int, help="rounds (default: 3, or 1 with --quick)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="some; * allowed")
+    parser.add_argument("--quick", action="store_true", help="little work, scaled up")
+    parser.add_argument("--output", type=Path, help="JSON (default: benchmarks/results.json)")
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    parser.add_argument("--write-docs", action="store_true", help="fill docs/performance.md")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

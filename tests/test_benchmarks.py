@@ -1,0 +1,374 @@
+"""The benchmarks do the same work as what they are compared with, and their arithmetic is right.
+
+No test here looks at a time.
+"""
+
+# ruff: noqa: E402, I001 (the root is not on the path until it is put there)
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # `benchmarks` is run from the root, not installed
+
+from benchmarks import (
+    __main__,
+    contenders,
+    floor,
+    machine,
+    notebook_loops,
+    peers,
+    pipeline,
+    report,
+    stages,
+    summary,
+    targets,
+    workloads,
+)
+from benchmarks.measuring import QUICK, Outcome, timed
+from benchmarks.parallel import in_processes
+from benchmarks.protocol import CIFAR, SONAR
+from foldwise import networks, randomness
+from foldwise.config import Variant
+from foldwise.datasets.prepared import Dataset
+from foldwise.networks import StackedNetwork
+from foldwise.training import Chunk, train
+
+
+def made_up_sonar() -> Dataset:
+    return workloads._made_up("sonar", (208, 60), 2, 0)
+
+
+# --- the notebook's loops ---------------------------------------------------------------------
+
+
+def sonar_model_like(variant: Variant) -> notebook_loops.SonarModel:
+    """The notebook's network, with the weights from which foldwise starts."""
+    stack = StackedNetwork(variant.network, 60, 1, models=1)
+    place = (variant.training.seed, variant.study, 0, 0)
+    networks.initialise(
+        stack,
+        variant.training.init,
+        lambda model, layer: randomness.generator(*place, f"init/{layer}"),
+    )
+    model = notebook_loops.SonarModel()
+    ours = [m for m in stack.unstack(0) if isinstance(m, nn.Linear)]
+    theirs = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    for mine, copy in zip(ours, theirs, strict=True):
+        copy.load_state_dict(mine.state_dict())
+    return model
+
+
+def test_the_notebook_loop_and_a_stack_train_the_same_networks() -> None:
+    """From the same weights, on the same folds: the same probabilities and accuracies."""
+    data = made_up_sonar()
+    variant = workloads.sonar_variant("sonar-baseline", epochs=6)
+    X, y = torch.from_numpy(data.X), torch.from_numpy(data.y).float().reshape(-1, 1)
+    accuracies = set()
+    for split in workloads.plan(variant, data):
+        model, held_out = sonar_model_like(variant), X[split.held_out]
+        rows = X[split.train], y[split.train], held_out, y[split.held_out]
+        accuracy = notebook_loops.train_sonar(model, *rows, epochs=6)
+        ours = train(Chunk(variant, (split,)), data)
+        with torch.no_grad():
+            np.testing.assert_allclose(ours.held_out[0, :, 1:], model(held_out), atol=1e-5)
+        assert ours.history[0, -1, 3] == pytest.approx(accuracy)
+        accuracies.add(accuracy)
+    assert len(accuracies) > 1
+
+
+@pytest.mark.parametrize("name", sorted(SONAR))
+def test_the_notebook_network_drops_out_where_the_variant_does(name: str) -> None:
+    modules = list(notebook_loops.SonarModel(**SONAR[name]).children())
+    dropouts = [m for m in modules if isinstance(m, nn.Dropout)]
+    expected = {"sonar-baseline": 0, "sonar-input-dropout": 1, "sonar-hidden-dropout": 2}
+    assert len(dropouts) == expected[name]
+    assert all(d.p == 0.2 for d in dropouts)
+
+
+@pytest.mark.parametrize("name", sorted(CIFAR))
+def test_the_picture_network_has_the_parameters_of_the_variant(name: str) -> None:
+    variant = workloads.cifar_variant(name)
+    stack = StackedNetwork(variant.network, 3072, 10, models=1)
+    model = notebook_loops.PictureModel(**CIFAR[name])
+    assert sum(p.numel() for p in model.parameters()) == stack.parameters_per_model()
+
+
+def test_pictures_come_as_torchvision_gives_them() -> None:
+    X = np.arange(3 * 32 * 32, dtype=np.uint32).astype(np.uint8).reshape(1, 3, 32, 32)
+    picture, label = notebook_loops.Pictures(X, np.array([7]))[0]
+    assert torch.equal(picture, torch.from_numpy(X[0]) / 255)
+    assert label == 7
+
+
+def test_padding_has_every_training_row_once() -> None:
+    data = made_up_sonar()
+    plan = workloads.plan(workloads.sonar_variant("sonar-baseline", 1), data)
+    rows, weight = peers.padded_rows(plan, 16)
+    assert rows.shape == weight.shape == (10, 12, 16)
+    for i, split in enumerate(plan):
+        assert np.array_equal(rows[i][weight[i] == 1], split.train)
+
+
+def test_vmap_learns_what_the_notebook_loop_learns() -> None:
+    """From the same seed: stacked parameters, hand-written SGD, padding and all."""
+    data = made_up_sonar()
+    plan = workloads.plan(workloads.sonar_variant("sonar-baseline", 1), data)
+    expected = notebook_loops.sonar_folds("sonar-baseline", data, 3, epochs=4)
+    found = peers._vmap_train("sonar-baseline", data, plan[:3], epochs=4)
+    assert found == pytest.approx(expected)
+
+
+# --- arithmetic -------------------------------------------------------------------------------
+
+
+def test_floor_of_a_small_network_by_hand() -> None:
+    """3 → 2 → 1, batches of 5, Adam: 8 weights, 11 parameters."""
+    step = floor.phases((3, 2, 1), rows=5, optimizer="adam", row_bytes=12)
+    assert floor.parameters((3, 2, 1)) == 11
+    assert step["forward"] == floor.Phase(flops=2 * 5 * 8, bytes=4 * 8 + 5 * 12)
+    assert step["backward"] == floor.Phase(flops=2 * 5 * (8 + 2), bytes=4 * (8 + 2))
+    assert step["optimizer"] == floor.Phase(flops=12 * 11, bytes=4 * 7 * 11)
+    # at 10 FLOP/s and 1 byte/s every phase waits for memory; at 1 and 1000 none does
+    assert floor.step_seconds(step, 10, 1) == 92 + 40 + 308
+    assert floor.step_seconds(step, 1, 1000) == 80 + 100 + 132
+
+
+def results(**medians: list[dict[str, float]]) -> dict[str, Any]:
+    """Results whose contenders have these milliseconds per unit, round by round."""
+    runs = {
+        name.replace("_", "-"): [
+            {
+                "samples": [
+                    {"workload": f"{v}/10", "seconds": 2 * ms / 1000, "count": 2}
+                    for v, ms in times.items()
+                ],
+                "facts": {},
+                "peak_bytes": 2**30,
+                "startup_seconds": 1.5,
+                "compile_seconds": 0.0,
+            }
+            for times in rounds
+        ]
+        for name, rounds in medians.items()
+    }
+    facts = {"cpu": "a CPU", "cores": 2, "memory_gib": 8.0, "system": "Linux", "python": "3.11"}
+    settings = {"rounds": 2, "quick": False, "date": "2026-01-01"}
+    return {"machine": facts | {"versions": {"torch": "2"}}, "settings": settings, "runs": runs}
+
+
+def test_ratios_pair_the_rounds_and_average_common_variants() -> None:
+    found = results(
+        slow=[{"a": 30, "b": 90}, {"a": 40, "b": 200}],
+        fast=[{"a": 10, "b": 20, "c": 1}, {"a": 20, "b": 20}],
+    )
+    assert summary.ratios(found, "slow", "fast") == [60 / 15, 120 / 20]
+    assert summary.fastest(found, ["slow", "fast", "absent"]) == "fast"
+    assert summary.ratios(found, "slow", "absent") == []
+
+
+def test_spread_and_its_text() -> None:
+    found = summary.spread([3.0, 1.0, 8.0])
+    assert found == summary.Spread(3.0, 1.0, 8.0)
+    assert summary.Spread(1234.56, 1.0, 2.0).show(1, "×") == "1,234.6× (1.0–2.0)"
+    assert summary.Spread(2.0, 2.0, 2.0).show(0, " s") == "2 s"
+    assert summary.spread([]) is None
+    assert summary.ratio_of_medians([4, 6, 50], [2, 2, 10]) == summary.Spread(3.0, 2.0, 5.0)
+
+
+def test_a_table_is_padded_markdown() -> None:
+    assert summary.table(["who", ">ms"], [["a", "1"], ["long name", "1,000"]]).splitlines() == [
+        "| who       |    ms |",
+        "| --------- | ----: |",
+        "| a         |     1 |",
+        "| long name | 1,000 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least", "word"),
+    [(20, True, "reached"), (14, True, "missed"), (14, False, "reached"), (20, False, "missed")],
+)
+def test_a_target_says_whether_it_was_reached(value: float, at_least: bool, word: str) -> None:
+    target = targets.Target("speed", summary.Spread(value, value, value), 15, at_least)
+    sign = "≥" if at_least else "≤"
+    assert target.line() == f"**{word}**  speed: {value:.1f}×; goal {sign} 15×"
+
+
+def test_a_target_that_was_not_measured_says_so() -> None:
+    assert targets.Target("speed", None, 15, True).line().startswith("**not measured**  speed;")
+
+
+def test_targets_of_an_engine_that_is_twenty_times_faster() -> None:
+    sonar = dict.fromkeys(SONAR, 2000.0)
+    found = results(
+        notebook_sonar=[sonar, sonar],
+        foldwise_sonar_1=[dict.fromkeys(SONAR, 100.0)] * 2,
+        foldwise_sonar_10=[{**dict.fromkeys(SONAR, 40.0), "sonar-hidden-dropout": 80.0}],
+        jax_sonar_1=[dict.fromkeys(SONAR, 50.0)] * 2,
+    )
+    ten, hundred, dropout, *rest = targets.targets(found)
+    assert ten.found == summary.Spread(20.0, 20.0, 20.0)
+    assert ten.reached
+    assert hundred.found is not None
+    assert hundred.found.median == pytest.approx(2000 / (160 / 3))
+    assert not dropout.reached
+    assert dropout.found == summary.Spread(2.0, 2.0, 2.0)
+    jax = next(t for t in rest if "jax-sonar-1" in t.text)
+    assert jax.found == summary.Spread(2.0, 2.0, 2.0)
+
+
+# --- the report -------------------------------------------------------------------------------
+
+
+def test_the_report_shows_times_ratios_and_what_was_skipped() -> None:
+    found = results(
+        notebook_sonar=[dict.fromkeys(SONAR, 2000.0)],
+        foldwise_sonar_1=[dict.fromkeys(SONAR, 100.0)],
+    )
+    found["runs"]["skorch-sonar"] = [{"skipped": "skorch is not installed"}]
+    text = report.text(found)
+    assert "skipped: skorch is not installed" in text
+    line = next(line for line in text.splitlines() if line.startswith("| foldwise "))
+    assert [cell.strip() for cell in line.split("|")[3:8]] == ["10", "100", "100", "100", "20.0"]
+    assert "Not measured." in text
+
+
+def test_the_floor_table_has_the_distance() -> None:
+    found = results(foldwise_cifar_one_core=[{"cifar10-plain": 0.5}])
+    limits = {"flops": 1e11, "cache": 1e11, "state": 5e10, "memory": 1e10}
+    facts = {f"{share}_{k}": v for share in ("one_core", "all_cores") for k, v in limits.items()}
+    found["runs"]["machine"] = [{"samples": [], "facts": facts}]
+    line = next(x for x in floor.floors(found) if x.text.startswith("CIFAR-10 plain, a step, one"))
+    weights = 3072 * 64 + 64 * 32 + 32 * 10
+    later = 64 * 32 + 32 * 10
+    p = weights + 64 + 32 + 10
+    forward = max(20 * weights / 1e11, (4 * weights + 30720) / 5e10)
+    backward = max(20 * (weights + later) / 1e11, 4 * (weights + later) / 5e10)
+    assert line.floor == pytest.approx(1000 * (forward + backward + 28 * p / 5e10))
+    assert line.found == 0.5
+    assert f"{0.5 / line.floor:.1f}×" in report.text(found)
+
+
+def test_the_page_is_filled_between_its_marks(tmp_path: Path) -> None:
+    page, written = tmp_path / "page.md", tmp_path / "results.json"
+    page.write_text("above\n<!-- bench:begin -->\nstale\n<!-- bench:end -->\nbelow\n")
+    written.write_text(json.dumps(results(notebook_sonar=[dict.fromkeys(SONAR, 2000.0)])))
+    __main__.write_docs(written, page, tmp_path / "absent.json")
+    text = page.read_text()
+    assert text.startswith("above\n<!-- bench:begin -->\na CPU, 2 cores")
+    assert text.endswith("\n<!-- bench:end -->\nbelow\n")
+    assert "stale" not in text
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="bench:begin"):
+        report.fill(page, "x")
+
+
+def test_the_real_page_has_the_marks() -> None:
+    assert report.BLOCK.search((ROOT / "docs/performance.md").read_text(encoding="utf-8"))
+
+
+# --- running ----------------------------------------------------------------------------------
+
+
+def test_contenders_have_one_name_each_and_a_function() -> None:
+    names = [c.name for c in contenders.ALL]
+    assert len(set(names)) == len(names)
+    for contender in contenders.ALL:
+        assert callable(contender.work())
+
+
+def test_patterns_choose_contenders() -> None:
+    assert [c.name for c in contenders.chosen(["notebook-*"])] == [
+        "notebook-sonar",
+        "notebook-cifar",
+    ]
+    assert contenders.chosen([]) == list(contenders.ALL)
+    with pytest.raises(ValueError, match="'nothing' matches none of"):
+        contenders.chosen(["nothing"])
+
+
+def test_a_missing_package_is_a_reason_to_skip() -> None:
+    with pytest.raises(Exception, match="no_such_package is not installed"):
+        peers.need("no_such_package")
+
+
+def test_work_in_one_process_and_samples() -> None:
+    together = in_processes(_setup, 1)
+    assert together.results == [3]
+    assert together.seconds >= 0
+    sample = timed("work", 4, lambda: [0.5, 1.0])
+    assert sample.accuracies == [0.5, 1.0]
+    assert sample.milliseconds == pytest.approx(1000 * sample.seconds / 4)
+    assert json.loads(json.dumps(Outcome([sample]).as_dict()))["samples"][0]["count"] == 4
+    assert QUICK.rows is not None
+    assert QUICK.rows % 10 == 0
+
+
+def _setup(index: int) -> Any:
+    return lambda: index + 3
+
+
+def test_the_machine_is_described() -> None:
+    found = machine.describe()
+    assert found["cores"] >= 1
+    assert found["versions"]["torch"]
+    assert machine.versions(["no-such-package"]) == {"no-such-package": None}
+
+
+# --- the pipeline -----------------------------------------------------------------------------
+
+OUTPUT = [
+    (1.0, "Running stage 'prepare@a':"),
+    (1.1, "> python pipeline/prepare.py a"),
+    (3.0, "Running stage 'train@a-x':"),
+    (9.0, "Running stage 'train@a-y':"),
+]
+
+
+def test_stage_times_come_from_the_output() -> None:
+    until_first, found = stages.stages(OUTPUT, end=13.5)
+    assert until_first == 1.0
+    assert [(s.name, s.seconds) for s in found] == [
+        ("prepare@a", 2.0),
+        ("train@a-x", 6.0),
+        ("train@a-y", 4.5),
+    ]
+    assert stages.by_kind(found) == {"prepare": [2.0], "train": [6.0, 4.5]}
+    assert stages.stages([], end=2.0) == (2.0, [])
+
+
+def test_work_of_the_notebook_loops_by_hand() -> None:
+    """5 folds of 50,000 rows and all rows; batches of 10: 5 · 4,000 + 5,000 steps an epoch."""
+    assert pipeline._work(workloads.cifar_variant("cifar10-plain", epochs=5), 50_000) == (
+        6,
+        5 * (5 * 4_000 + 5_000),
+    )
+    # 208 rows in 10 folds: 187 or 188 to train on, 12 batches of 16; 13 for all rows
+    assert pipeline._work(workloads.sonar_variant("sonar-baseline", 300, repeats=5), 208) == (
+        51,
+        300 * (50 * 12 + 13),
+    )
+
+
+def test_pipeline_targets() -> None:
+    sonar = dict.fromkeys(SONAR, 3600.0)  # 1 ms a step
+    measured = {
+        "seconds": 10.0,
+        "until_first_stage": 1.0,
+        "stages": [["prepare@sonar", 1.0], ["train@sonar-baseline", 6.0], ["track", 2.0]],
+        "idle": [(3.0, 2.0), (3.0, 2.0)],
+        "work": {"sonar-baseline": [40, 200_000]},
+    }
+    found = pipeline.targets(measured, results(notebook_sonar=[sonar]))
+    assert [t.found.median for t in found if t.found] == [20.0, 1.0, 0.05, 1.5]
+    assert [t.reached for t in found] == [True, True, True, False]
+    assert pipeline.targets(measured, {"runs": {}})[0].reached is None
+    assert "| train " in pipeline.text(measured, {"runs": {}})
