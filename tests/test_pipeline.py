@@ -170,6 +170,15 @@ def test_a_logged_model_predicts_what_the_run_predicted(workspace: Path, first: 
     assert abs(found - results.probabilities(rows)).max() < 1e-5
 
 
+def test_the_report_can_link_to_the_runs(workspace: Path, first: str) -> None:
+    page = workspace / run(workspace, "foldwise", "report").strip().splitlines()[-1]
+    table = tracking.runs_table(tracking.store_uri({}, workspace))
+    parents = table[table["role"] == "variant"]
+    assert len(parents) == 4
+    for identity in parents["run_id"]:
+        assert f"http://127.0.0.1:5000/#/runs/{identity}" in page.read_text()
+
+
 def test_again_runs_nothing(workspace: Path, first: str) -> None:
     assert stages_run(run(workspace, "dvc", "repro")) == set()
     commit(workspace)

@@ -12,6 +12,7 @@ from foldwise import config, demo, paths, reporting, revisions, stage, tracking
 from foldwise.errors import FoldwiseError
 
 README = Path("README.md")
+LINKED_REPORT = Path("reports/with-links.html")
 PICTURE = Path("docs/images/summary.svg")
 
 COMPARE = """What is compared: side A is the first --rev, side B the second; a side without --rev is
@@ -47,6 +48,7 @@ EPILOG = """examples:
   foldwise compare A B          does B do better than A? (compare --help: across commits)
   foldwise track                mirror the results to MLflow again
   foldwise ui --port 5001       browse the runs
+  foldwise report               the report with its commit and links to the runs
   foldwise demo                 the whole pipeline on synthetic data, in .demo
   foldwise check                is params.yaml valid, and what does it ask for?
 """
@@ -88,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     ui = add("ui", _ui)
     ui.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: 5000)")
     add("readme", _readme)
+    page = add("report", _report)
+    page.add_argument(
+        "file", nargs="?", type=Path, default=LINKED_REPORT, help=f"({LINKED_REPORT})"
+    )
+    page.add_argument("--ui", default="http://127.0.0.1:5000", help="address of `foldwise ui`")
     run_demo = add("demo", _demo)
     run_demo.add_argument("folder", nargs="?", type=Path, default=Path(".demo"), help="(.demo)")
     return parser
@@ -180,6 +187,24 @@ def _ui(arguments: argparse.Namespace) -> None:
     print(f"http://127.0.0.1:{arguments.port}", file=sys.stderr)
     sys.stderr.flush()
     os.execv(command[0], command)  # in this process's place: Ctrl-C and kill reach the server
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    """Write the report with its commit and links to the MLflow runs.
+
+    The stage `report` leaves both out: its page depends on the results alone.
+    """
+    root, page = Path.cwd(), arguments.file
+    runs = tracking.runs_table(tracking.store_uri(os.environ, root))
+    parents = runs[(runs["role"] == "variant") & (runs["current"] == "true")]
+    addresses = f"{arguments.ui.rstrip('/')}/#/runs/" + parents["run_id"]
+    links = dict(zip(parents["variant"], addresses, strict=True))
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    studies = reporting.load(config.load())
+    reporting.write_report(studies, page, commit=described.stdout.strip() or None, links=links)
+    print(page)
 
 
 def _readme(arguments: argparse.Namespace) -> None:

@@ -210,7 +210,8 @@ def _figure(study: StudyResults, place: str, part: pd.DataFrame, quantity: Quant
         **{column: tidy.rounded(quantity.factor * part[column].to_numpy(), 4)}
     )
     ends = _ends(part, column)
-    scale = alt.Scale(type="log") if quantity.log else alt.Scale(domainMin=0, nice=True)
+    share = alt.Scale(domain=[0, max(1.0, float(drawn[column].max()))], nice=True)
+    scale = alt.Scale(type="log") if quantity.log else share
     decades = _decades(drawn[column]) if quantity.log else alt.Undefined
     ticks = alt.Axis(tickCount=4, format="~g" if quantity.log else "~r", values=decades)
     base = _base(study, drawn)

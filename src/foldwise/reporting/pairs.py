@@ -111,7 +111,11 @@ def differences(study: StudyResults, pair: dict[str, Any]) -> Iterable[Figure]:
         .encode(
             x=x,
             y=alt.Y("place:Q", axis=None, scale=alt.Scale(domain=[-1, len(drawn) * 1.5])),
-            color=alt.condition("datum.difference < 0", alt.value(WORSE), alt.value(BETTER)),
+            color=alt.when("datum.difference < 0")
+            .then(alt.value(WORSE))
+            .when("datum.difference > 0")
+            .then(alt.value(BETTER))
+            .otherwise(alt.value(SAME)),
             tooltip=tooltips(drawn, "repeat", "fold", "difference"),
         )
     )
