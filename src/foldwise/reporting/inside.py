@@ -116,13 +116,13 @@ def _of_how_many(study: StudyResults) -> str:
 # --- charts -----------------------------------------------------------------------------------
 
 
-def _extremes(low: str, high: str, show: Callable[[float], str]) -> Title:
+def _extremes(what: str, low: str, high: str, show: Callable[[float], str]) -> Title:
     """A title that names the variants with the greatest and the least value."""
 
     def title(ends: Ends) -> str:
         top, bottom = max(ends, key=lambda k: ends[k]), min(ends, key=lambda k: ends[k])
         if ends[top] == ends[bottom]:
-            return f"ends at {show(ends[top])} in every variant that has one"
+            return f"{what} at {show(ends[top])} in every variant drawn"
         return f"{high} in {top} ({show(ends[top])}), {low} in {bottom} ({show(ends[bottom])})"
 
     return title
@@ -135,7 +135,7 @@ QUANTITIES = (
         "saturated (% of values)",
         "Share of a sigmoid's or tanh's values within 2 % of its range from an end, where it no "
         "longer responds.",
-        _extremes("least", "saturation ends highest", words.percent),
+        _extremes("saturation ends", "least", "saturation ends highest", words.percent),
         factor=100,
     ),
     Quantity(
@@ -143,7 +143,7 @@ QUANTITIES = (
         "Dead units",
         "dead (% of units)",
         "Share of ReLU units that are 0 on every probe row and so learn nothing from them.",
-        _extremes("fewest", "most dead units at the end", words.percent),
+        _extremes("dead units end", "fewest", "most dead units at the end", words.percent),
         factor=100,
     ),
     Quantity(
@@ -151,7 +151,7 @@ QUANTITIES = (
         "Gradient norm",
         "gradient norm (log scale)",
         "Norm of the gradient of the mean loss, over the weights of the layer.",
-        _extremes("smallest", "gradient ends largest", words.short),
+        _extremes("gradient ends", "smallest", "gradient ends largest", words.short),
         log=True,
     ),
     Quantity(
@@ -159,7 +159,7 @@ QUANTITIES = (
         "Update to weight",
         "update / weight (log scale)",
         "Norm of one step's change of the layer's weights, relative to their norm.",
-        _extremes("smallest", "steps end largest", words.short),
+        _extremes("steps end", "smallest", "steps end largest", words.short),
         log=True,
     ),
 )
