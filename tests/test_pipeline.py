@@ -30,9 +30,7 @@ VARIANTS = ["images-plain", "images-batchnorm", "table-baseline", "table-dropout
 def run(folder: Path, *command: str, ok: bool = True) -> str:
     """Run a command in the workspace, as in an activated environment; both its outputs."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    names = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t"}
-    environ = {**os.environ, **names, "PATH": path, "GIT_COMMITTER_EMAIL": "t@t"}
-    environ.pop("COVERAGE_PROCESS_START", None)
+    environ = {**os.environ, "PATH": path}
     done = subprocess.run(
         command, cwd=folder, env=environ, capture_output=True, text=True, check=False
     )

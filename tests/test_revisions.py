@@ -39,12 +39,8 @@ variants:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    names = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t"}
-    environ = {**os.environ, **names, "GIT_COMMITTER_EMAIL": "t@t"}
     command = ["git", *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=environ, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout
 
 
