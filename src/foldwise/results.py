@@ -16,9 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from foldwise.errors import ResultsError
-from foldwise.files import atomically, digest, read_facts, sha256, write_json, write_table
-
-__all__ = ["digest", "read_facts", "sha256", "write_json"]  # TODO
+from foldwise.files import atomically, read_facts, sha256, write_json, write_table
 
 SCHEMA = 1
 REFIT = -1  # repeat and fold of the split that trains on all rows

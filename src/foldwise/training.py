@@ -140,7 +140,8 @@ def _prepare(chunk: Chunk, dataset: Dataset, device: str) -> tuple[StackedNetwor
     networks.initialise(stack, chunk.variant.training.init, _initial_generator(chunk))
     kind = chunk.variant.training.preprocessing
     for i, split in enumerate(chunk.splits):
-        shift, scale = preprocessing(kind, X[torch.from_numpy(split.train)], dataset.scale)
+        fitted_on = split.train[:0] if kind == "none" else split.train  # "none" looks at no row
+        shift, scale = preprocessing(kind, X[torch.from_numpy(fitted_on)], dataset.scale)
         stack.shift[i], stack.scale[i] = shift, scale
     stack.to(device).train()
     labels = torch.from_numpy(dataset.y)
