@@ -25,15 +25,17 @@ from foldwise.results import RunFiles
 from foldwise.splits import Split, splits
 from foldwise.training import Chunk, Trained
 
-STACK_BYTES = 2**21  # parameters, gradients and optimizer state of a stack that stays in cache
+MODELS = 5  # of a stack: enough to share what a step costs outside of the arithmetic
+STACK_BYTES = 2**21  # and no more than keep their state, four numbers a parameter, within this
 CODE = (
     "batches",
     "diagnostics",
-    "gradients",
+    "kernels",
+    "losses",
     "networks",
-    "optimizers",
     "randomness",
     "splits",
+    "steps",
     "training",
 )
 METRICS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
@@ -100,10 +102,10 @@ def plan_chunks(variant: Variant, plan: Sequence[Split], dataset: Dataset) -> li
 
 
 def stack_size(network: Network, inputs: int, outputs: int) -> int:
-    """How many models train together: as many as `STACK_BYTES` holds, at least one."""
+    """How many models train together: at least one, and few enough to share among cores."""
     widths = [inputs, *network.hidden, outputs]
     parameters = sum((a + 1) * b for a, b in pairwise(widths))
-    return max(1, STACK_BYTES // (16 * parameters))  # value, gradient, two moments: 4 bytes each
+    return min(MODELS, max(1, STACK_BYTES // (16 * parameters)))
 
 
 # --- tables -----------------------------------------------------------------------------------

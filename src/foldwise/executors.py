@@ -14,8 +14,10 @@ from multiprocessing.connection import wait
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from foldwise import kernels
 from foldwise.datasets.prepared import Dataset
 from foldwise.errors import ConfigError, TrainingError
 from foldwise.training import Chunk, Trained, train
@@ -37,6 +39,8 @@ def run_chunks(
     """
     device = choose_device(environ)
     workers = min(worker_count(environ), len(chunks)) if device == "cpu" else 1
+    if device == "cpu":
+        kernels.prepare()  # once, for all workers
     name = chunks[0].variant.name
     total = sum(len(c.splits) for c in chunks) * chunks[0].variant.training.epochs
     with tqdm(total=total, desc=f"train {name}", unit="model-epoch", mininterval=0.5) as bar:
@@ -85,7 +89,8 @@ def _train_here(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: sums in another order would differ in bits
     try:
-        return train(chunk, dataset, device, progress)
+        with threadpool_limits(1):  # BLAS
+            return train(chunk, dataset, device, progress)
     finally:
         torch.set_num_threads(threads)
 
@@ -128,6 +133,7 @@ def _drain(ticks: Any, progress: Callable[[int], object]) -> None:
 
 def _start_worker(dataset: Dataset, ticks: Any) -> None:
     torch.set_num_threads(1)
+    threadpool_limits(1)
     _worker.update(dataset=dataset, ticks=ticks)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
