@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from foldwise import config, demo, paths, reporting, revisions, stage, tracking
 from foldwise.errors import FoldwiseError
 
+INTERVAL = 5.0  # seconds between two looks at the journals
 README = Path("README.md")
 LINKED_REPORT = Path("reports/with-links.html")
 PICTURE = Path("docs/images/summary.svg")
@@ -42,11 +44,27 @@ examples:
   foldwise simulate --study sonar --json     another study, for a program
 """
 
+TRACK = """With --follow: shows trainings in MLflow while they go on, from the journals that `train`
+writes. At the end the stage `track`, or this command without --follow, takes the same runs over.
+A tracking server that fails is tried again until it is back; no training waits for it.
+
+examples:
+  foldwise track                             mirror the results; twice adds nothing
+  foldwise track --follow                    in a second terminal, beside `dvc repro`
+  foldwise track --follow --interval 60      look once a minute
+"""
+
+UI = """examples:
+  foldwise ui --port 5001                    browse the runs
+  foldwise ui --follow                       and watch trainings as they go on (make watch)
+"""
+
 EPILOG = """examples:
   dvc repro                     run the whole pipeline
   foldwise results              the results as a table
   foldwise compare A B          does B do better than A? (compare --help: across commits)
   foldwise track                mirror the results to MLflow again
+  foldwise track --follow       show trainings there while they go on
   foldwise ui --port 5001       browse the runs
   foldwise report               the report with its commit and links to the runs
   foldwise demo                 the whole pipeline on synthetic data, in .demo
@@ -86,9 +104,14 @@ def _parser() -> argparse.ArgumentParser:
     add("results", _results)
     _compare_options(add("compare", _compare, COMPARE))
     _simulate_options(add("simulate", _simulate, SIMULATE))
-    add("track", _track)
-    ui = add("ui", _ui)
+    track = add("track", _track, TRACK)
+    track.add_argument("--follow", action="store_true", help="go on until Ctrl-C; see below")
+    track.add_argument(
+        "--interval", type=float, default=INTERVAL, metavar="SECONDS", help="with --follow (5)"
+    )
+    ui = add("ui", _ui, UI)
     ui.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: 5000)")
+    ui.add_argument("--follow", action="store_true", help="do `track --follow` meanwhile")
     add("readme", _readme)
     page = add("report", _report)
     page.add_argument(
@@ -175,15 +198,32 @@ def _json(content: object) -> str:
 
 def _track(arguments: argparse.Namespace) -> None:
     """Mirror the runs to MLflow; what is there already is left alone."""
+    if arguments.follow:
+        _follow(arguments.interval, lambda: True)
+        return
     settings, root = config.load(), Path.cwd()
     summary = tracking.track(settings, root, os.environ, reporting.png_charts(settings, root))
     tracking.write_marker(paths.TRACKED, summary)
     print(summary)
 
 
+def _follow(interval: float, going: Callable[[], bool]) -> None:
+    """Show trainings in MLflow while they go on, until Ctrl-C."""
+    print(f"watching {paths.LIVE}/ for trainings; Ctrl-C ends it", file=sys.stderr)
+    with suppress(KeyboardInterrupt):
+        tracking.follow(Path.cwd(), os.environ, interval, going)
+
+
 def _ui(arguments: argparse.Namespace) -> None:
     """Serve the MLflow UI on the project's store until Ctrl-C."""
     command = tracking.ui_command(Path.cwd(), os.environ, arguments.port)
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # 1.4 GB for LLM judges
+    if arguments.follow:
+        server = os.getpid()
+        if os.fork() == 0:
+            _follow(INTERVAL, lambda: os.getppid() == server)
+            return
+        tracking.prepare(Path.cwd())  # the server is not to make the database beside the follower
     print(f"http://127.0.0.1:{arguments.port}", file=sys.stderr)
     sys.stderr.flush()
     os.execv(command[0], command)  # in this process's place: Ctrl-C and kill reach the server

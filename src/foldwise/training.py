@@ -37,10 +37,28 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """What is known of a chunk's models after an epoch; at epoch 0 they only start.
+
+    Attributes:
+        splits: (repeat, fold) of the chunk's models (F,).
+        epoch: 0, or a recorded epoch.
+        finished: Unix time in seconds.
+        metrics: (F, 4), as in `Trained.history`; empty at epoch 0.
+    """
+
+    splits: list[tuple[int, int]]
+    epoch: int
+    finished: float
+    metrics: list[list[float]]
+
+
+@dataclass(frozen=True)
 class Trained:
     """What training a chunk yields.
 
     Attributes:
+        started: Unix time in seconds.
         epochs: recorded epochs (E,), from 1.
         history: (F, E, 4): train loss and accuracy, validation loss and accuracy.
         finished: Unix time in seconds of each recorded epoch (E,).
@@ -50,6 +68,7 @@ class Trained:
         diagnostics: records of `diagnostics.Probe`; none if the probed split is elsewhere.
     """
 
+    started: float
     epochs: np.ndarray
     history: np.ndarray
     finished: np.ndarray
@@ -64,6 +83,7 @@ def train(
     dataset: Dataset,
     device: str = "cpu",
     progress: Callable[[int], object] = lambda models: None,
+    record: Callable[[Recorded], object] = lambda recorded: None,
 ) -> Trained:
     """Train a chunk's models for the variant's epochs; same input, same bits.
 
@@ -72,10 +92,13 @@ def train(
         dataset: raw arrays.
         device: "cpu" or "cuda".
         progress: called after each epoch with the number of models that took it.
+        record: called at the start and after each recorded epoch.
 
     Raises:
         DivergedError: a model's loss is no longer finite; names split, epoch and rate.
     """
+    started, places = time.time(), [(split.repeat, split.fold) for split in chunk.splits]
+    record(Recorded(places, 0, started, []))
     settings = chunk.variant.training
     stack, rows = _prepare(chunk, dataset, device)
     train_on = steps.train_function(stack, settings)
@@ -95,8 +118,10 @@ def train(
                 history.append(_evaluate(stack, rows, seen, held_out, settings.loss))
                 finished.append(time.time())
                 _check_finite(history[-1][:, 0], chunk, epoch)
+                record(Recorded(places, epoch, finished[-1], history[-1].tolist()))
         stack.eval()
         return Trained(
+            started=started,
             epochs=np.array(recorded),
             history=torch.stack(history, dim=1).cpu().numpy(),
             finished=np.array(finished),

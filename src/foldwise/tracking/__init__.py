@@ -8,6 +8,7 @@ module stays quick and changes nothing.
 - `store`: open a store safely; every failure becomes one clear `TrackingError`.
 - `models`: the trained networks as MLflow models.
 - `mirror`: create what is missing, mend what is incomplete, leave the rest alone.
+- `live`: show trainings while they go on; `mirror` takes their runs over.
 """
 
 import os
@@ -27,6 +28,8 @@ __all__ = [
     "TELEMETRY_OFF",
     "Summary",
     "Tracked",
+    "follow",
+    "prepare",
     "runs_table",
     "store_uri",
     "track",
@@ -57,17 +60,19 @@ class Summary:
         tracked: by variant.
         missing: declared variants that have no complete run folder.
         created: runs that were not there.
+        adopted: runs that the live view had begun.
         repaired: runs that an earlier `track` left incomplete.
         updated: complete runs whose scores, verdict or currency changed.
         skipped: runs that were complete and right.
         superseded: runs of results that the project no longer has.
-        retired: duplicates that were deleted.
+        retired: duplicates that were deleted, and what the live view left of killed trainings.
     """
 
     uri: str
     tracked: dict[str, Tracked] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     created: int = 0
+    adopted: int = 0
     repaired: int = 0
     updated: int = 0
     skipped: int = 0
@@ -75,7 +80,7 @@ class Summary:
     retired: int = 0
 
     def __str__(self) -> str:
-        names = ("created", "repaired", "updated", "skipped", "superseded", "retired")
+        names = ("created", "adopted", "repaired", "updated", "skipped", "superseded", "retired")
         counts = [f"{getattr(self, name)} {name}" for name in names if getattr(self, name)]
         lines = [f"{self.uri}: {', '.join(counts) or 'nothing to track'}"]
         if self.missing:
@@ -106,6 +111,45 @@ def track(
     from foldwise.tracking import mirror
 
     return mirror.mirror(config, root.resolve(), environ, charts)
+
+
+def follow(
+    root: Path,
+    environ: Mapping[str, str] = os.environ,
+    interval: float = 5.0,
+    going: Callable[[], bool] = lambda: True,
+) -> None:
+    """Show the trainings of a project in the MLflow store as they go on, until Ctrl-C.
+
+    `track` takes over what this has begun, and deletes what it leaves of killed trainings. A
+    store that fails is tried again, with everything that it missed.
+
+    Args:
+        root: the project's root.
+        environ: as for `track`.
+        interval: seconds between two looks at the journals.
+        going: asked before every look whether to go on.
+
+    Raises:
+        TrackingError: the project's path cannot be part of a database's address.
+    """
+    without_telemetry()
+    from foldwise.tracking import live
+
+    live.follow(root.resolve(), environ, interval, going)
+
+
+def prepare(root: Path, environ: Mapping[str, str] = os.environ) -> None:
+    """Make the store where there is none yet.
+
+    Raises:
+        TrackingError: it cannot be made, reached or read.
+    """
+    without_telemetry()
+    from foldwise.tracking import store
+
+    with store.opened(store_uri(environ, root), environ):
+        pass
 
 
 def runs_table(uri: str, study: str | None = None) -> "pd.DataFrame":

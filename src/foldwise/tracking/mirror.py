@@ -35,12 +35,13 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 from tqdm import tqdm
 
-from foldwise import paths, results
+from foldwise import journal, paths, results
 from foldwise.config import Config
 from foldwise.tracking import Charts, Summary, Tracked, place, records, store
 from foldwise.tracking.records import (
     CREATED,
     CURRENT,
+    LIVE,
     NOTE,
     OUTPUTS,
     REVISION,
@@ -72,11 +73,14 @@ def mirror(
     summary = Summary(uri, missing=[name for name, run in found.items() if run is None])
     with store.opened(uri, environ) as opened, _bar(runs) as bar:
         studies = dict.fromkeys(run.study for run in runs)
-        experiments = {study: _experiment(opened, study, runs) for study in studies}
+        experiments = {study: experiment_of(opened, study, runs) for study in studies}
+        watched = live_runs(opened.client, root)
         for run in runs:
-            experiment = experiments[run.study]
-            variant = Variant(opened, experiment, run, charts, summary, bar)
+            live = begun(watched, run.attempt) if watched else {}
+            variant = Variant(opened, experiments[run.study], run, live, charts, summary, bar)
             _patiently(variant)
+        if watched:
+            _clear(opened.client, root, summary)
         if not place.is_experiment(root):
             own = uri == place.store_uri({}, root)
             ids = _studies(opened.client) if own else list(experiments.values())
@@ -93,11 +97,15 @@ def runs_table(uri: str, study: str | None = None) -> pd.DataFrame:
 
 @dataclass
 class Variant:
-    """Mirrors one variant: the parent run and one child per split."""
+    """Mirrors one variant: the parent run and one child per split.
+
+    `live` are the runs that the live view has of the same training, by their spec.
+    """
 
     store: Store
     experiment: str
     run: VariantRun
+    live: Mapping[str, Run]
     charts: Charts | None
     summary: Summary
     bar: "tqdm[Any]"
@@ -124,18 +132,25 @@ class Variant:
         return _search(self.store.client, [self.experiment], condition)
 
     def _claim(self, record: Record, found: Iterable[Run], parent: str | None = None) -> Run:
-        """The run of a record: the best one that there is, otherwise a new one."""
+        """The run of a record: the best that there is, else the live view's, else a new one."""
         same = [run for run in found if run.data.tags[SPEC] == record.spec]
         if same:
             return min(same, key=_preference)
-        tags = {**record.tags, SPEC: record.spec, OUTPUTS: record.outputs, "role": record.role}
-        tags |= {CREATED: str(time.time_ns()), CURRENT: self.run.current}
-        tags |= {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
-        run = self.store.client.create_run(
-            self.experiment, start_time=record.started, tags=tags, run_name=record.name
-        )
+        tags = {OUTPUTS: record.outputs, CURRENT: self.run.current}
+        if record.spec in self.live:
+            return self._take_over(self.live[record.spec], record, tags, parent)
+        run = create(self.store, self.experiment, record, tags, parent)
         self.summary.created += 1
         return run
+
+    def _take_over(self, run: Run, record: Record, tags: dict[str, str], parent: str | None) -> Run:
+        """Make a run of the live view one of these results, and as yet an incomplete one."""
+        client, run_id = self.store.client, run.info.run_id
+        client.update_run(run_id, RUNNING)
+        wanted = _identity(record, parent) | tags
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in wanted.items()])
+        self.summary.adopted += 1
+        return client.get_run(run_id)
 
     # --- children and parent ------------------------------------------------------------------
 
@@ -175,6 +190,8 @@ class Variant:
             params=[Param(key, value) for key, value in record.params.items()],
             tags=_revised_tags(run, record),
         )
+        if LIVE in run.data.tags:
+            client.delete_tag(run_id, LIVE)
         client.set_terminated(run_id, record.status, end_time=record.finished)
         self.summary.repaired += repair
 
@@ -286,17 +303,71 @@ class Variant:
         for run in sorted(self._found(), key=_preference):
             groups[run.data.tags[SPEC]].append(run)
         for run in (run for group in groups.values() for run in group[1:]):
-            for model in _models(self.store.client, self.experiment, run.info.run_id):
-                self.store.client.delete_logged_model(model.model_id)
-            self.store.client.delete_run(run.info.run_id)
-            self.summary.retired += 1
+            _retire(self.store.client, run, self.summary)
         parent = groups.pop(self.run.spec)[0].info.run_id
         for run in (group[0] for group in groups.values()):
             if run.data.tags.get(MLFLOW_PARENT_RUN_ID) != parent:
                 self.store.client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent)
 
 
+# --- the live view ----------------------------------------------------------------------------
+
+
+def create(
+    opened: Store, experiment: str, record: Record, tags: Mapping[str, str], parent: str | None
+) -> Run:
+    """A new run of a record, RUNNING, with more tags; `parent` is the run of its variant."""
+    wanted = _identity(record, parent) | {CREATED: str(time.time_ns()), **tags}
+    return opened.client.create_run(
+        experiment, start_time=record.started, tags=wanted, run_name=record.name
+    )
+
+
+def live_runs(client: MlflowClient, root: Path) -> list[Run]:
+    """What the live view of this workspace has begun and nobody has taken over; oldest first."""
+    here = f"{records.workspace(root)} "
+    found = _search(client, _studies(client), f"tags.`{LIVE}` LIKE '%'")
+    ours = [run for run in found if run.data.tags[LIVE].startswith(here)]
+    left = [run for run in ours if OUTPUTS not in run.data.tags]
+    return sorted(left, key=lambda run: int(run.data.tags[CREATED]))
+
+
+def begun(runs: Iterable[Run], attempt: str) -> dict[str, Run]:
+    """The runs among these that show a training, by their spec; of several the oldest."""
+    shown: dict[str, Run] = {}
+    for run in runs:
+        if run.data.tags[LIVE] == attempt:
+            shown.setdefault(run.data.tags[SPEC], run)
+    return shown
+
+
+def _clear(client: MlflowClient, root: Path, summary: Summary) -> None:
+    """Delete what the live view has of trainings that are over; those that go on stay."""
+    left = live_runs(client, root)
+    names = {run.data.tags["variant"] for run in left}
+    journals = [journal.read(root / paths.journal(name)) for name in names]
+    running = [found for found in journals if found and found.status == journal.RUNNING]
+    alive = {records.attempt(root, found.facts["started"]) for found in running}
+    for run in left:
+        if run.data.tags[LIVE] not in alive:
+            _retire(client, run, summary)
+
+
 # --- helpers ----------------------------------------------------------------------------------
+
+
+def _identity(record: Record, parent: str | None) -> dict[str, str]:
+    """The tags of a run that say what it is."""
+    tags = {**record.tags, SPEC: record.spec, "role": record.role}
+    return tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+
+
+def _retire(client: MlflowClient, run: Run, summary: Summary) -> None:
+    """Delete a run and its models."""
+    for model in _models(client, run.info.experiment_id, run.info.run_id):
+        client.delete_logged_model(model.model_id)
+    client.delete_run(run.info.run_id)
+    summary.retired += 1
 
 
 def _patiently(variant: Variant) -> None:
@@ -325,7 +396,7 @@ def _supersede(
             summary.superseded += 1
 
 
-def _experiment(opened: Store, study: str, runs: Iterable[VariantRun]) -> str:
+def experiment_of(opened: Store, study: str, runs: Iterable[VariantRun]) -> str:
     """The id of a study's experiment, made or restored where it has to be."""
     client, location = opened.client, place.artifacts(opened.uri)
     found = client.get_experiment_by_name(study)

@@ -8,6 +8,7 @@ import getpass
 import json
 import math
 import re
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from foldwise.tracking import place
 
 SPEC, OUTPUTS, SUMMARY = "foldwise.spec", "foldwise.outputs", "foldwise.summary"
 CURRENT, REVISION, CREATED = "foldwise.current", "foldwise.revision", "foldwise.created"
+LIVE = "foldwise.live"  # which training a run shows that has no outputs yet
 NOTE = "mlflow.note.content"
 LONGEST = 500  # characters of a parameter
 LONGEST_NOTE = 7500  # MLflow takes 8000 in a tag
@@ -125,6 +127,11 @@ class VariantRun:
         return files.digest([self.spec, self.manifest["status"], self.manifest["files"]])
 
     @cached_property
+    def attempt(self) -> str:
+        """Which training this is, of all that ever were."""
+        return attempt(self.root, self._facts["started"])
+
+    @cached_property
     def parent(self) -> Record:
         """The run of the variant."""
         facts = self._facts
@@ -133,8 +140,8 @@ class VariantRun:
             role="variant",
             spec=self.spec,
             outputs=self.outputs,
-            started=_milliseconds(facts["started"]),
-            finished=_milliseconds(facts["finished"]),
+            started=milliseconds(facts["started"]),
+            finished=milliseconds(facts["finished"]),
             status="FINISHED" if self.manifest["status"] == "complete" else "FAILED",
             tags=self._tags() | self._machine_tags(),
             params=self._params(),
@@ -194,11 +201,23 @@ class VariantRun:
         return files.read_facts(self._timeline)
 
     @cached_property
+    def _reached(self) -> pd.DataFrame:
+        """When each split finished each epoch."""
+        return pd.read_parquet(self._timeline)
+
+    @cached_property
+    def _begun(self) -> dict[tuple[int, int], float]:
+        """When each split's training began, in seconds; empty for a run of an older foldwise."""
+        rows = self._reached[self._reached["epoch"] == 0]
+        columns = (rows[name].tolist() for name in ("repeat", "fold", "finished"))
+        return {(repeat, fold): begun for repeat, fold, begun in zip(*columns, strict=True)}
+
+    @cached_property
     def _by_split(self) -> dict[tuple[int, int], pd.DataFrame]:
         history = results.read_table(self._folder, results.HISTORY)
-        timeline = pd.read_parquet(self._timeline)
         keys = ["repeat", "fold", "epoch"]
-        table = history.merge(timeline[[*keys, "finished"]], on=keys, how="left").sort_values(keys)
+        times = self._reached[[*keys, "finished"]]
+        table = history.merge(times, on=keys, how="left").sort_values(keys)
         table["finished"] = table["finished"].fillna(self._facts["finished"])
         splits = {(int(r), int(f)) for r, f in table[["repeat", "fold"]].itertuples(index=False)}
         groups = table.groupby(["repeat", "fold"])
@@ -263,11 +282,12 @@ class VariantRun:
         return {name: float(scores[name]) for name in FINALS if _is_number(scores.get(name))}
 
     def _times(self, repeat: int, fold: int) -> tuple[int, int]:
-        """Start and end in milliseconds; a split starts one mean epoch before its first ends."""
+        """Start and end in milliseconds; an unknown start is one mean epoch before the first."""
         table = self._by_split[repeat, fold]
         first, last = float(table["finished"].min()), float(table["finished"].max())
         epoch = (last - first) / max(len(table) - 1, 1)
-        return _milliseconds(max(self._facts["started"], first - epoch)), _milliseconds(last)
+        likely = max(self._facts["started"], first - epoch)
+        return milliseconds(self._begun.get((repeat, fold), likely)), milliseconds(last)
 
     def _note(self) -> str:
         """The run's description in Markdown: verdict, score, protocol."""
@@ -342,6 +362,16 @@ def context(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
+def workspace(root: Path) -> str:
+    """This folder on this machine."""
+    return f"{socket.gethostname()}:{root.resolve()}"
+
+
+def attempt(root: Path, started: float) -> str:
+    """The training that started in a folder at a time."""
+    return f"{workspace(root)} {started}"
+
+
 # --- helpers ----------------------------------------------------------------------------------
 
 
@@ -405,5 +435,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
+    """A time as MLflow has it."""
     return round(seconds * 1000)
