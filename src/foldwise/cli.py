@@ -42,12 +42,33 @@ examples:
   foldwise simulate --study sonar --json     another study, for a program
 """
 
+PREDICT = """MODEL is a study (its champion), a variant (its network trained on all rows), or an
+address that MLflow knows: models:/sonar@champion, runs:/<id>/model, the folder of a model.
+FILE is raw as you have it: a CSV of the features with or without header for a model of tables, a
+PNG or JPEG of the right size for a model of pictures.
+
+examples:
+  foldwise predict --model sonar echoes.csv                 by the champion of study sonar
+  foldwise predict --model cifar10-plain cat.png dog.jpg    by one variant
+  foldwise predict --model models:/sonar/2 --csv echoes.csv > answers.csv
+"""
+
+PROMOTE = """`foldwise track` moves a study's alias `champion` to what the comparison calls better.
+This gives it to a variant by hand, and there it stays until it is given by hand again. The
+variant's present results must be tracked from a commit: no uncommitted changes, no experiment.
+
+examples:
+  foldwise promote sonar-sound-input-dropout --why "half the log-loss, same accuracy"
+  foldwise promote cifar10-batchnorm
+"""
+
 EPILOG = """examples:
   dvc repro                     run the whole pipeline
   foldwise results              the results as a table
   foldwise compare A B          does B do better than A? (compare --help: across commits)
   foldwise track                mirror the results to MLflow again
   foldwise ui --port 5001       browse the runs
+  foldwise predict --model sonar echoes.csv    class probabilities for your own rows
   foldwise report               the report with its commit and links to the runs
   foldwise demo                 the whole pipeline on synthetic data, in .demo
   foldwise check                is params.yaml valid, and what does it ask for?
@@ -87,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     _compare_options(add("compare", _compare, COMPARE))
     _simulate_options(add("simulate", _simulate, SIMULATE))
     add("track", _track)
+    _predict_options(add("predict", _predict, PREDICT))
+    _promote_options(add("promote", _promote, PROMOTE))
     ui = add("ui", _ui)
     ui.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: 5000)")
     add("readme", _readme)
@@ -128,6 +151,20 @@ def _simulate_options(simulate: argparse.ArgumentParser) -> None:
         help="planted, in percentage points; again for more (2, 5 and 10)",
     )
     simulate.add_argument("--json", action="store_true", help="for a program")
+
+
+def _predict_options(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument("--model", required=True, help="study, variant or address: see below")
+    predict.add_argument("files", nargs="+", type=Path, metavar="FILE", help="CSV, PNG or JPEG")
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for a program")
+    form.add_argument("--csv", action="store_true", help="likewise, a line per row")
+
+
+def _promote_options(promote: argparse.ArgumentParser) -> None:
+    promote.add_argument("variant", metavar="VARIANT", help="a variant of params.yaml")
+    promote.add_argument("--study", help="where params.yaml does not name the variant any more")
+    promote.add_argument("--why", default="", help="kept with the version")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -179,6 +216,27 @@ def _track(arguments: argparse.Namespace) -> None:
     summary = tracking.track(settings, root, os.environ, reporting.png_charts(settings, root))
     tracking.write_marker(paths.TRACKED, summary)
     print(summary)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    """Class probabilities for files of raw rows or pictures, by a trained model."""
+    from foldwise import prediction  # imports torch, which the other commands can do without
+
+    model = prediction.predictor(arguments.model, Path.cwd())
+    files = [prediction.read(path, model.shape) for path in arguments.files]
+    for note in [model, *(rows.note for rows in files if rows.note)]:
+        print(note, file=sys.stderr)
+    predictions = prediction.predict(model, files)
+    if arguments.json:
+        print(prediction.as_json(model, predictions))
+    else:
+        print(prediction.as_csv(predictions) if arguments.csv else prediction.text(predictions))
+
+
+def _promote(arguments: argparse.Namespace) -> None:
+    """Make a variant its study's champion by hand."""
+    variant, study, why = arguments.variant, arguments.study, arguments.why
+    print(tracking.promote(config.load(), Path.cwd(), os.environ, variant, study, why))
 
 
 def _ui(arguments: argparse.Namespace) -> None:

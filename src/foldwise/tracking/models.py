@@ -51,7 +51,7 @@ class Exporter:
         self._stack = networks.from_weights(network, weights)
         self._template = scratch / "template"
         self._folder = scratch / "model"
-        self._save_template(manifest["dataset"])
+        self._save_template(manifest["dataset"], manifest["variant"]["name"])
         self._archive = Archive(self._template / PT2)
         self._description = self._describe().to_dict()
 
@@ -71,8 +71,8 @@ class Exporter:
         classifier = networks.Classifier(self._stack.unstack(index))
         return classifier.eval()
 
-    def _save_template(self, dataset: Mapping[str, Any]) -> None:
-        facts = {"class_names": list(dataset["class_names"]), "dtype": dataset["dtype"]}
+    def _save_template(self, dataset: Mapping[str, Any], variant: str) -> None:
+        facts = {key: dataset[key] for key in ("class_names", "dtype", "synthetic")}
         mlflow.pytorch.save_model(
             self.classifier(0),
             self._template,
@@ -80,7 +80,7 @@ class Exporter:
             input_example=self._example(dataset),
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             serialization_format="pt2",
-            metadata=facts,
+            metadata={**facts, "variant": variant},
         )
         (self._template / CODE).mkdir()
         served = Path(__file__).with_name("served.py")
@@ -117,8 +117,8 @@ def signature(dataset: Mapping[str, Any]) -> ModelSignature:
         dataset: meta.json of the prepared data.
     """
     rows = TensorSpec(np.dtype(np.float32), (-1, *dataset["shape"]), dataset["name"])
-    classes = [ColSpec(DataType.float, name) for name in dataset["class_names"]]
-    return ModelSignature(Schema([rows]), Schema(classes))
+    classes = Schema([ColSpec(DataType.float, name) for name in dataset["class_names"]])
+    return ModelSignature(Schema([rows]), classes)
 
 
 class Archive:

@@ -66,6 +66,6 @@ def _refuse(name: str, rows: np.ndarray, bad: np.ndarray, expected: str) -> None
 
 def _load_pyfunc(path: str) -> Classifier:
     """What `mlflow.pyfunc.load_model` calls with the model's folder."""
-    facts = Model.load(Path(path)).metadata
-    network = mlflow.pytorch.load_model(str(path))
+    facts = Model.load(Path(path)).metadata or {}
+    network = mlflow.pytorch.load_model(path)
     return Classifier(network, facts["class_names"], facts["dtype"] == "uint8")
