@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from foldwise import config, networks, paths, results, tracking
 from foldwise.config import Network
@@ -176,7 +176,7 @@ def _of_run(folder: Path) -> Predictor:
         return answer.numpy()
 
     return Predictor(
-        place=str(folder),
+        place=str(paths.run(folder.name)),
         variant=manifest["variant"]["name"],
         synthetic=data["synthetic"],
         shape=tuple(data["shape"]),
@@ -265,9 +265,9 @@ def _picture(path: Path, content: bytes, shape: Sequence[int]) -> np.ndarray:
             if image.mode not in EIGHT_BITS:
                 raise DataError(f"{path}: pixels of mode {image.mode}; save it with 8 bits each")
             pixels = np.asarray(image.convert(MODES[channels]))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise DataError(
-            f"{path}: not a picture that can be read ({error}); this model takes PNG or JPEG of "
+            f"{path}: not a picture, or a damaged one; this model takes PNG or JPEG of "
             f"{width} × {height} pixels"
         ) from None
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)

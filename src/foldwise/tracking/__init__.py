@@ -116,7 +116,7 @@ class Predictor:
 
     def __str__(self) -> str:
         warning = ", trained on SYNTHETIC data" if self.synthetic else ""
-        return f"{self.place}: {self.variant}{warning}"
+        return f"{self.variant} ({self.place}{warning})"
 
 
 def track(
