@@ -1,6 +1,8 @@
 """The address of a model → the model, ready to be asked."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import mlflow
 import mlflow.pyfunc
@@ -10,18 +12,27 @@ from mlflow.exceptions import MlflowException
 from foldwise.errors import TrackingError
 from foldwise.tracking import Predictor, store
 
+ADDRESS = "MLFLOW_TRACKING_URI"
+
 
 def load(address: str, uri: str, environ: Mapping[str, str]) -> Predictor:
     """See `foldwise.tracking.load_model`."""
     if ":/" not in address:  # a folder: no store is asked
         return _predictor(address)
-    before = mlflow.get_tracking_uri()
-    with store.reading(uri, environ):
-        mlflow.set_tracking_uri(uri)
-        try:
-            return _predictor(address)
-        finally:
-            mlflow.set_tracking_uri(before)
+    with store.reading(uri, environ), _looked_up_at(uri):
+        return _predictor(address)
+
+
+@contextmanager
+def _looked_up_at(uri: str) -> Iterator[None]:
+    """Where MLflow looks addresses up: global, and kept in an environment variable."""
+    before = os.environ.get(ADDRESS)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # removes the variable
+        os.environ.update({} if before is None else {ADDRESS: before})
 
 
 def _predictor(address: str) -> Predictor:
