@@ -259,8 +259,11 @@ def test_an_alias_set_in_the_user_interface_was_given_by_hand(both: Project) -> 
     compare(both, "Helps")
     both.track()
     both.client.set_registered_model_alias("tiny", tracking.CHAMPION, "1")
-    assert "was made it by hand" in both.track().notes[0]
+    assert "was made champion by hand" in both.track().notes[0]
     assert holder(both) == PLAIN
+    both.client.delete_registered_model_alias("tiny", tracking.CHAMPION)
+    both.track()
+    assert holder(both) == DROPOUT
 
 
 def test_promote_names_what_there_is(both: Project) -> None:

@@ -173,7 +173,7 @@ class VariantRun:
             if math.isfinite(value)
         ]
 
-    @property
+    @cached_property
     def pairs(self) -> list[dict[str, Any]]:
         """The pairs of the study's comparisons; none where there are no comparisons yet."""
         pairs = _read_json(self.root / paths.comparison(self.study)).get("pairs", [])

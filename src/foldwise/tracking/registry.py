@@ -222,7 +222,9 @@ class Registered:
     def _obstacle(self, champion: ModelVersion | None) -> str:
         """Why the alias must not move; "" where it may."""
         if champion and (champion.tags.get(BY) != TRACK or UNTIL in champion.tags):
-            return f"version {champion.version} was made it by hand; `foldwise promote` moves it"
+            return (
+                f"version {champion.version} was made champion by hand; `foldwise promote` moves it"
+            )
         return unclean(self.runs[0].context)
 
 
