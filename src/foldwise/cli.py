@@ -59,6 +59,26 @@ UI = """examples:
   foldwise ui --follow                       and watch trainings as they go on (make watch)
 """
 
+PREDICT = """MODEL is a study (its champion), a variant (its network trained on all rows), or an
+address that MLflow knows: models:/sonar@champion, runs:/<id>/model, the folder of a model.
+FILE is raw as you have it: a CSV of the features with or without header for a model of tables, a
+PNG or JPEG of the right size for a model of pictures.
+
+examples:
+  foldwise predict --model sonar echoes.csv                 by the champion of study sonar
+  foldwise predict --model cifar10-plain cat.png dog.jpg    by one variant
+  foldwise predict --model models:/sonar/2 --csv echoes.csv > answers.csv
+"""
+
+PROMOTE = """`foldwise track` moves a study's alias `champion` to what the comparison calls better.
+This gives it to a variant by hand, and there it stays until it is given by hand again. The
+variant's present results must be tracked from a commit: no uncommitted changes, no experiment.
+
+examples:
+  foldwise promote sonar-sound-input-dropout --why "half the log-loss, same accuracy"
+  foldwise promote cifar10-batchnorm
+"""
+
 EPILOG = """examples:
   dvc repro                     run the whole pipeline
   foldwise results              the results as a table
@@ -66,6 +86,7 @@ EPILOG = """examples:
   foldwise track                mirror the results to MLflow again
   foldwise track --follow       show trainings there while they go on
   foldwise ui --port 5001       browse the runs
+  foldwise predict --model sonar echoes.csv    class probabilities for your own rows
   foldwise report               the report with its commit and links to the runs
   foldwise demo                 the whole pipeline on synthetic data, in .demo
   foldwise check                is params.yaml valid, and what does it ask for?
@@ -109,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     track.add_argument(
         "--interval", type=float, default=INTERVAL, metavar="SECONDS", help="with --follow (5)"
     )
+    _predict_options(add("predict", _predict, PREDICT))
+    _promote_options(add("promote", _promote, PROMOTE))
     ui = add("ui", _ui, UI)
     ui.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: 5000)")
     ui.add_argument("--follow", action="store_true", help="do `track --follow` meanwhile")
@@ -151,6 +174,20 @@ def _simulate_options(simulate: argparse.ArgumentParser) -> None:
         help="planted, in percentage points; again for more (2, 5 and 10)",
     )
     simulate.add_argument("--json", action="store_true", help="for a program")
+
+
+def _predict_options(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument("--model", required=True, help="study, variant or address: see below")
+    predict.add_argument("files", nargs="+", type=Path, metavar="FILE", help="CSV, PNG or JPEG")
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for a program")
+    form.add_argument("--csv", action="store_true", help="likewise, a line per row")
+
+
+def _promote_options(promote: argparse.ArgumentParser) -> None:
+    promote.add_argument("variant", metavar="VARIANT", help="a variant of params.yaml")
+    promote.add_argument("--study", help="where params.yaml does not name the variant any more")
+    promote.add_argument("--why", default="", help="kept with the version")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -212,6 +249,27 @@ def _follow(interval: float, going: Callable[[], bool]) -> None:
     print(f"watching {paths.LIVE}/ for trainings; Ctrl-C ends it", file=sys.stderr)
     with suppress(KeyboardInterrupt):
         tracking.follow(Path.cwd(), os.environ, interval, going)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    """Class probabilities for files of raw rows or pictures, by a trained model."""
+    from foldwise import prediction  # imports torch, which the other commands can do without
+
+    model = prediction.predictor(arguments.model, Path.cwd())
+    files = [prediction.read(path, model.shape) for path in arguments.files]
+    for note in [model, *(rows.note for rows in files if rows.note)]:
+        print(note, file=sys.stderr)
+    predictions = prediction.predict(model, files)
+    if arguments.json:
+        print(prediction.as_json(model, predictions))
+    else:
+        print(prediction.as_csv(predictions) if arguments.csv else prediction.text(predictions))
+
+
+def _promote(arguments: argparse.Namespace) -> None:
+    """Make a variant its study's champion by hand."""
+    variant, study, why = arguments.variant, arguments.study, arguments.why
+    print(tracking.promote(config.load(), Path.cwd(), os.environ, variant, study, why))
 
 
 def _ui(arguments: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import mlflow.pytorch
 import numpy as np
 import pandas as pd
 import torch
+from builders import dataset
 from mlflow import MlflowClient
 
 from foldwise import config, evaluation, files, networks, paths, results, tracking
 from foldwise.config import Config
+from foldwise.cross_validation import cross_validate
+from foldwise.datasets.prepared import Dataset
+from foldwise.splits import split_table
 from foldwise.tracking import place, records
 
 EPOCHS = 5
@@ -168,6 +172,33 @@ def weights(
 def write_comparison(root: Path, sentence: str) -> None:
     pair = {"a": "tiny-plain", "b": "tiny-dropout", "verdict": "Helps", "sentence": sentence}
     files.write_json(root / paths.comparison("tiny"), {"study": "tiny", "pairs": [pair]})
+
+
+# --- trained runs -----------------------------------------------------------------------------
+
+
+def train(root: Path, variant: config.Variant) -> Dataset:
+    """A run folder whose predictions come from its weights; the data it was trained on."""
+    data = pictures() if variant.dataset == "pictures" else rows()
+    environ = {"FOLDWISE_WORKERS": "1", "FOLDWISE_DEVICE": "cpu"}
+    run = cross_validate(variant, data, split_table(data.y, variant.cv), "5" * 64, environ)
+    results.write(root / paths.run(variant.name), run)
+    evaluate(root, variant.name, run)
+    return data
+
+
+def rows() -> Dataset:
+    """40 rows of 6 features in 2 classes, and 8 to test."""
+    return replace(dataset(test_rows=8), name="rows")
+
+
+def pictures() -> Dataset:
+    """40 pictures (3, 4, 4) in 3 classes, and 6 to test."""
+    random = np.random.default_rng(0)
+    y = (np.arange(46) % 3).astype(np.int64)
+    X = (random.integers(0, 120, (46, 3, 4, 4)) + 60 * y[:, None, None, None]).astype(np.uint8)
+    names = ("dark", "middling", "bright")
+    return Dataset("pictures", X[:40], y[:40], X[40:], y[40:], names, 255.0, "made-up")
 
 
 # --- reading back -----------------------------------------------------------------------------

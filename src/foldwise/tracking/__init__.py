@@ -7,8 +7,11 @@ module stays quick and changes nothing.
 - `records`: run folders → what one MLflow run is to say; no mlflow.
 - `store`: open a store safely; every failure becomes one clear `TrackingError`.
 - `models`: the trained networks as MLflow models.
+- `served`: how such a model is loaded and asked; a copy travels inside each of them.
 - `mirror`: create what is missing, mend what is incomplete, leave the rest alone.
 - `live`: show trainings while they go on; `mirror` takes their runs over.
+- `registry`: a registered model per study, a version per result, and who is champion.
+- `loading`: the address of a model → the model.
 """
 
 import os
@@ -19,17 +22,22 @@ from typing import TYPE_CHECKING
 
 from foldwise import files
 from foldwise.config import Config
-from foldwise.tracking.place import TELEMETRY_OFF, store_uri, ui_command
+from foldwise.tracking.place import CHAMPION, TELEMETRY_OFF, store_uri, ui_command
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 __all__ = [
+    "CHAMPION",
     "TELEMETRY_OFF",
+    "Predictor",
     "Summary",
     "Tracked",
     "follow",
+    "load_model",
     "prepare",
+    "promote",
     "runs_table",
     "store_uri",
     "track",
@@ -66,6 +74,9 @@ class Summary:
         skipped: runs that were complete and right.
         superseded: runs of results that the project no longer has.
         retired: duplicates that were deleted, and what the live view left of killed trainings.
+        retired: duplicates that were deleted.
+        registered: versions of registered models that were added.
+        notes: what happened to the champions, a line each.
     """
 
     uri: str
@@ -78,14 +89,40 @@ class Summary:
     skipped: int = 0
     superseded: int = 0
     retired: int = 0
+    registered: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        names = ("created", "adopted", "repaired", "updated", "skipped", "superseded", "retired")
-        counts = [f"{getattr(self, name)} {name}" for name in names if getattr(self, name)]
+        counts = [f"{n} {name}" for name, n in vars(self).items() if isinstance(n, int) and n]
         lines = [f"{self.uri}: {', '.join(counts) or 'nothing to track'}"]
         if self.missing:
             lines.append(f"not trained yet, so not tracked: {', '.join(self.missing)}")
-        return "\n".join(lines)
+        return "\n".join(lines + self.notes)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained network with its preprocessing inside.
+
+    Attributes:
+        place: where it was found.
+        variant: whose it is.
+        synthetic: whether it was trained on the built-in stand-in.
+        shape: of one raw row.
+        class_names: K names.
+        predict: raw rows (N, *shape) → probabilities (N, K).
+    """
+
+    place: str
+    variant: str
+    synthetic: bool
+    shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    predict: "Callable[[np.ndarray], np.ndarray]"
+
+    def __str__(self) -> str:
+        warning = ", trained on SYNTHETIC data" if self.synthetic else ""
+        return f"{self.variant} ({self.place}{warning})"
 
 
 def track(
@@ -161,6 +198,56 @@ def runs_table(uri: str, study: str | None = None) -> "pd.DataFrame":
     from foldwise.tracking import mirror
 
     return mirror.runs_table(uri, study)
+
+
+def promote(
+    config: Config,
+    root: Path,
+    environ: Mapping[str, str],
+    variant: str,
+    study: str | None = None,
+    why: str = "",
+) -> str:
+    """Make the present results of a variant its study's champion by hand; says so in one line.
+
+    Args:
+        config: knows the variant's study.
+        root: the project's root.
+        environ: MLFLOW_TRACKING_URI is read.
+        variant: its name.
+        study: where the variant is not declared any more.
+        why: kept as a tag of the version.
+
+    Raises:
+        ConfigError: no such variant is declared.
+        TrackingError: the store cannot be used, has no version of the variant's present
+            results, or that version was tracked with uncommitted changes or by an experiment.
+    """
+    without_telemetry()
+    from foldwise.tracking import records, registry, store
+
+    study = study or config.variant(variant).study
+    user = records.context(root, environ)["mlflow.user"]
+    with store.opened(store_uri(environ, root), environ) as opened:
+        return registry.promote(opened.client, study, variant, user, why)
+
+
+def load_model(address: str, root: Path, environ: Mapping[str, str] = os.environ) -> Predictor:
+    """A model that `track` has logged.
+
+    Args:
+        address: `models:/<study>@champion`, `runs:/<id>/model`, any other address that MLflow
+            knows, or a model's folder.
+        root: the project's root.
+        environ: MLFLOW_TRACKING_URI is read.
+
+    Raises:
+        TrackingError: there is none, or not one of foldwise.
+    """
+    without_telemetry()
+    from foldwise.tracking import loading
+
+    return loading.load(address, store_uri(environ, root), environ)
 
 
 def write_marker(path: Path, summary: Summary) -> None:

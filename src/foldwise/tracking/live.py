@@ -155,7 +155,7 @@ class LiveRun(VariantRun):
 
     def _note(self) -> str:
         said = f"**Training, {self.journal.status}**: {self.progress}"
-        return "\n\n".join(line for line in (self._warning(), said, self._protocol()) if line)
+        return "\n\n".join(line for line in (self.warning(), said, self.protocol()) if line)
 
 
 def _by_split(line: Mapping[str, Any]) -> list[tuple[Split, list[float]]]:

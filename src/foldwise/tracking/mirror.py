@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 from foldwise import journal, paths, results
 from foldwise.config import Config
-from foldwise.tracking import Charts, Summary, Tracked, place, records, store
+from foldwise.tracking import Charts, Summary, Tracked, place, records, registry, store
 from foldwise.tracking.records import (
     CREATED,
     CURRENT,
@@ -78,13 +78,20 @@ def mirror(
         for run in runs:
             live = begun(watched, run.attempt) if watched else {}
             variant = Variant(opened, experiments[run.study], run, live, charts, summary, bar)
-            _patiently(variant)
+            _patiently(uri, variant.sync)
         if watched:
             _clear(opened.client, root, summary)
+        for study, experiment in experiments.items():
+            mine = [run for run in runs if run.study == study]
+            baseline = config.studies[study].comparison.baseline if study in config.studies else ""
+            model = registry.Registered(opened.client, experiment, mine, baseline, summary)
+            _patiently(uri, model.sync)
         if not place.is_experiment(root):
             own = uri == place.store_uri({}, root)
             ids = _studies(opened.client) if own else list(experiments.values())
             _supersede(opened.client, ids, runs, summary)
+            names = registry.studies(opened.client) if own else list(experiments)
+            registry.supersede(opened.client, names, [run.outputs for run in runs], summary.missing)
     return summary
 
 
@@ -370,13 +377,13 @@ def _retire(client: MlflowClient, run: Run, summary: Summary) -> None:
     summary.retired += 1
 
 
-def _patiently(variant: Variant) -> None:
+def _patiently(uri: str, sync: Callable[[], None]) -> None:
     """Try once more where another process held the database for longer than MLflow waits."""
     try:
-        with store.translated(variant.store.uri):
-            variant.sync()
+        with store.translated(uri):
+            sync()
     except LockedError:
-        variant.sync()
+        sync()
 
 
 def _supersede(

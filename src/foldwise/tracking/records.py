@@ -180,6 +180,12 @@ class VariantRun:
             if math.isfinite(value)
         ]
 
+    @cached_property
+    def pairs(self) -> list[dict[str, Any]]:
+        """The pairs of the study's comparisons; none where there are no comparisons yet."""
+        pairs = _read_json(self.root / paths.comparison(self.study)).get("pairs", [])
+        return list(pairs)
+
     def weights(self) -> dict[str, np.ndarray]:
         """The stack's parameters and buffers, name → (S, ...)."""
         return results.read_weights(self._folder)
@@ -291,11 +297,12 @@ class VariantRun:
 
     def _note(self) -> str:
         """The run's description in Markdown: verdict, score, protocol."""
-        lines = [self._warning(), self._failure(), self._score(), *self._verdicts()]
-        lines.append(self._protocol())
+        lines = [self.warning(), self._failure(), self._score(), *self._verdicts()]
+        lines.append(self.protocol())
         return "\n\n".join(line for line in lines if line)[:LONGEST_NOTE]
 
-    def _warning(self) -> str:
+    def warning(self) -> str:
+        """A line in Markdown where the data are synthetic, otherwise ""."""
         if not self.dataset["synthetic"]:
             return ""
         return "**SYNTHETIC DATA**: a built-in stand-in; these numbers say nothing about real data."
@@ -316,12 +323,12 @@ class VariantRun:
 
     def _verdicts(self) -> list[str]:
         """What the study's comparisons say about this variant."""
-        pairs = _read_json(self.root / paths.comparison(self.study)).get("pairs", [])
-        mine = [pair for pair in pairs if self.name in (pair.get("a"), pair.get("b"))]
+        mine = [pair for pair in self.pairs if self.name in (pair["a"], pair["b"])]
         sentences = [pair.get("sentence") or pair.get("refused") for pair in mine]
         return [f"- {sentence}" for sentence in sentences if sentence]
 
-    def _protocol(self) -> str:
+    def protocol(self) -> str:
+        """How it was trained, in one sentence of Markdown."""
         variant, data = self.manifest["variant"], self.dataset
         cv, training = variant["cv"], variant["training"]
         order = "reshuffled every epoch" if training["shuffle"] else "rows in file order"

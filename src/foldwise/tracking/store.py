@@ -34,6 +34,7 @@ HTTP = {  # MLflow's own defaults retry a dead server for four minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
+PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 SAFE = "the results in runs/ are safe, and `foldwise track` completes the mirror"
 
 
@@ -83,6 +84,25 @@ def opened(uri: str, environ: Mapping[str, str]) -> Iterator[Store]:
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
             yield Store(uri, client, path)
+
+
+@contextmanager
+def reading(uri: str, environ: Mapping[str, str]) -> Iterator[None]:
+    """A store that is there and answers, to read from while others write.
+
+    Raises:
+        TrackingError: it is not there, or as `opened` says.
+    """
+    path = place.database(uri)
+    with _quiet(), _environment(HTTP | {PROGRESS_BAR: "false"}), translated(uri):
+        if path is not None:
+            if not path.is_file():
+                raise TrackingError(f"{path}: nothing is tracked yet; `foldwise track` makes it")
+            _check(path, uri)
+        elif uri.startswith("http"):
+            probe(uri, environ)
+        with _closing(uri):
+            yield
 
 
 @contextmanager
