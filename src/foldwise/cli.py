@@ -42,6 +42,23 @@ examples:
   foldwise simulate --study sonar --json     another study, for a program
 """
 
+TRACK = """Twice adds nothing, and a track that was stopped is completed by the next. The store is a
+mirror: if it was deleted, this builds it again.
+
+With --rev the results of other commits come, too, as history: from git and from DVC's cache or
+remote, without a checkout. What a commit lacks is named and left out.
+
+examples:
+  foldwise track                          the workspace's results
+  foldwise track --rev v1..HEAD           and those of the commits after v1
+  foldwise track --rev v1 --rev v2        and those of two tags
+  foldwise track --rev brave-otter        and those of a DVC experiment
+
+exit status:
+  0  done
+  1  an error; with --rev also: the commits' results are lacking, all of them
+"""
+
 EPILOG = """examples:
   dvc repro                     run the whole pipeline
   foldwise results              the results as a table
@@ -86,7 +103,13 @@ def _parser() -> argparse.ArgumentParser:
     add("results", _results)
     _compare_options(add("compare", _compare, COMPARE))
     _simulate_options(add("simulate", _simulate, SIMULATE))
-    add("track", _track)
+    track = add("track", _track, TRACK)
+    track.add_argument(
+        "--rev",
+        action="append",
+        default=[],
+        help="also the results of a commit, tag, branch, DVC experiment or range; again for more",
+    )
     ui = add("ui", _ui)
     ui.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: 5000)")
     add("readme", _readme)
@@ -179,6 +202,10 @@ def _track(arguments: argparse.Namespace) -> None:
     summary = tracking.track(settings, root, os.environ, reporting.png_charts(settings, root))
     tracking.write_marker(paths.TRACKED, summary)
     print(summary)
+    if arguments.rev:
+        history = tracking.backfill(root, arguments.rev, os.environ, reporting.png_charts)
+        print(history)
+        sys.exit(1 if history.failed else 0)
 
 
 def _ui(arguments: argparse.Namespace) -> None:

@@ -8,10 +8,11 @@ module stays quick and changes nothing.
 - `store`: open a store safely; every failure becomes one clear `TrackingError`.
 - `models`: the trained networks as MLflow models.
 - `mirror`: create what is missing, mend what is incomplete, leave the rest alone.
+- `history`: the same for the results of older commits.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TELEMETRY_OFF",
+    "History",
     "Summary",
     "Tracked",
+    "backfill",
     "runs_table",
     "store_uri",
     "track",
@@ -36,6 +39,7 @@ __all__ = [
 ]
 
 Charts = Callable[[str], Mapping[str, bytes]]
+Drawing = Callable[[Config, Path], Charts]
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,43 @@ class Summary:
     retired: int = 0
 
     def __str__(self) -> str:
-        names = ("created", "repaired", "updated", "skipped", "superseded", "retired")
-        counts = [f"{getattr(self, name)} {name}" for name in names if getattr(self, name)]
-        lines = [f"{self.uri}: {', '.join(counts) or 'nothing to track'}"]
+        lines = [f"{self.uri}: {self._counts() or 'nothing to track'}"]
         if self.missing:
             lines.append(f"not trained yet, so not tracked: {', '.join(self.missing)}")
         return "\n".join(lines)
+
+    def _counts(self) -> str:
+        names = ("created", "repaired", "updated", "skipped", "superseded", "retired")
+        return ", ".join(f"{getattr(self, name)} {name}" for name in names if getattr(self, name))
+
+
+@dataclass
+class History(Summary):
+    """What `backfill` did.
+
+    Attributes:
+        commits: how many were asked for.
+        results: how often one of them has a variant's results that the store now holds.
+        lacking: (commit, reason) → the variants that cannot be read; none where it is all of it.
+    """
+
+    commits: int = 0
+    results: int = 0
+    lacking: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        commits = "1 commit" if self.commits == 1 else f"{self.commits} commits"
+        done = self._counts() or ("nothing to add" if self.results else "no results")
+        lines = [
+            f"not tracked: {commit}: {', '.join(variants)}{': ' if variants else ''}{reason}"
+            for (commit, reason), variants in self.lacking.items()
+        ]
+        return "\n".join([f"{commits}: {done}", *lines])
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was something to track, and none of it could be read."""
+        return bool(self.lacking) and not self.results
 
 
 def track(
@@ -106,6 +141,33 @@ def track(
     from foldwise.tracking import mirror
 
     return mirror.mirror(config, root.resolve(), environ, charts)
+
+
+def backfill(
+    root: Path,
+    revisions: Sequence[str],
+    environ: Mapping[str, str] = os.environ,
+    drawing: Drawing | None = None,
+) -> History:
+    """Mirror the results of older commits that the store lacks, tagged with their commit.
+
+    They are history: not current, not dirty, `foldwise.backfilled`. `track` the workspace first,
+    or its own results count as history, too, until it is tracked.
+
+    Args:
+        root: the project's root.
+        revisions: commits, tags, branches, DVC experiments, or ranges like `v1..HEAD`.
+        environ: MLFLOW_TRACKING_URI is read.
+        drawing: settings and project folder → what `track` takes as `charts`.
+
+    Raises:
+        ComparisonError: no such revision, or the project is in no git repository.
+        TrackingError: as of `track`.
+    """
+    without_telemetry()
+    from foldwise.tracking import history
+
+    return history.backfill(root.resolve(), revisions, environ, drawing)
 
 
 def runs_table(uri: str, study: str | None = None) -> "pd.DataFrame":

@@ -70,18 +70,38 @@ def mirror(
     runs = [run for run in found.values() if run is not None]
     uri = place.store_uri(environ, root)
     summary = Summary(uri, missing=[name for name, run in found.items() if run is None])
-    with store.opened(uri, environ) as opened, _bar(runs) as bar:
-        studies = dict.fromkeys(run.study for run in runs)
-        experiments = {study: _experiment(opened, study, runs) for study in studies}
-        for run in runs:
-            experiment = experiments[run.study]
-            variant = Variant(opened, experiment, run, charts, summary, bar)
-            _patiently(variant)
+    with store.opened(uri, environ) as opened:
+        experiments = sync(opened, runs, charts, summary)
         if not place.is_experiment(root):
             own = uri == place.store_uri({}, root)
-            ids = _studies(opened.client) if own else list(experiments.values())
+            ids = _studies(opened.client) if own else experiments
             _supersede(opened.client, ids, runs, summary)
     return summary
+
+
+def sync(
+    opened: Store, runs: Sequence[VariantRun], charts: Charts | None, summary: Summary
+) -> list[str]:
+    """Mirror variants into an open store, counting in `summary`; the ids of their experiments."""
+    names = dict.fromkeys(run.study for run in runs)
+    experiments = {study: _experiment(opened, study, runs) for study in names}
+    with _bar(runs) as bar:
+        for run in runs:
+            _patiently(Variant(opened, experiments[run.study], run, charts, summary, bar))
+    return list(experiments.values())
+
+
+def is_complete(client: MlflowClient, run: VariantRun) -> bool:
+    """Whether a store has these results whole, each run once and none unfinished."""
+    found = _search(client, _studies(client, run.study), _condition(run))
+    return len(found) == 1 + len(run.splits) and not any(r.info.status == RUNNING for r in found)
+
+
+def retire(client: MlflowClient, run: Run) -> None:
+    """Delete a run and its models, as MLflow's UI does."""
+    for model in _models(client, run.info.experiment_id, run.info.run_id):
+        client.delete_logged_model(model.model_id)
+    client.delete_run(run.info.run_id)
 
 
 def runs_table(uri: str, study: str | None = None) -> pd.DataFrame:
@@ -120,8 +140,7 @@ class Variant:
 
     def _found(self) -> list[Run]:
         """All runs of this variant with these results."""
-        condition = f"tags.variant = '{self.run.name}' AND tags.`{OUTPUTS}` = '{self.run.outputs}'"
-        return _search(self.store.client, [self.experiment], condition)
+        return _search(self.store.client, [self.experiment], _condition(self.run))
 
     def _claim(self, record: Record, found: Iterable[Run], parent: str | None = None) -> Run:
         """The run of a record: the best one that there is, otherwise a new one."""
@@ -155,9 +174,11 @@ class Variant:
     def _parent(self, run: Run, refit: str | None, found: Sequence[Run]) -> None:
         """Mirror the variant itself; `refit` is the run of the model trained on all rows."""
         record = self.run.parent
-        if run.data.tags.get(SUMMARY) != record.summary:
+        incomplete = run.info.status == RUNNING
+        revised = run.data.tags.get(SUMMARY) != record.summary
+        if revised and (incomplete or self.run.current == "true"):
             self._log_charts(run.info.run_id)
-        if run.info.status == RUNNING:
+        if incomplete:
             self._adopt(run.info.run_id, refit)
             self._finish(run, record, None, run in found)
         else:
@@ -179,13 +200,13 @@ class Variant:
         self.summary.repaired += repair
 
     def _revise(self, run: Run, record: Record, wanted: dict[str, str]) -> None:
-        """Bring what may change in a complete run up to date."""
+        """Bring what may change in a complete run up to date; of own results alone."""
         client, run_id, tags = self.store.client, run.info.run_id, run.data.tags
-        if self.run.current == "true":
-            wanted = {**wanted, CURRENT: "true"}
+        current = self.run.current == "true"
+        wanted = {**wanted, CURRENT: "true"} if current else wanted
         changes = [RunTag(key, value) for key, value in wanted.items() if tags.get(key) != value]
         metrics: list[Metric] = []
-        if tags.get(SUMMARY) != record.summary:
+        if current and tags.get(SUMMARY) != record.summary:
             metrics = self._finals(run, record, None)
             changes += _revised_tags(run, record)
         if changes:
@@ -286,9 +307,7 @@ class Variant:
         for run in sorted(self._found(), key=_preference):
             groups[run.data.tags[SPEC]].append(run)
         for run in (run for group in groups.values() for run in group[1:]):
-            for model in _models(self.store.client, self.experiment, run.info.run_id):
-                self.store.client.delete_logged_model(model.model_id)
-            self.store.client.delete_run(run.info.run_id)
+            retire(self.store.client, run)
             self.summary.retired += 1
         parent = groups.pop(self.run.spec)[0].info.run_id
         for run in (group[0] for group in groups.values()):
@@ -335,9 +354,11 @@ def _experiment(opened: Store, study: str, runs: Iterable[VariantRun]) -> str:
     assert found is not None  # made above
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    editions = sorted({run.dataset["edition"] for run in runs if run.study == study})
+    mine = [run for run in runs if run.study == study]
+    current = any(run.current == "true" for run in mine)
+    editions = sorted({run.dataset["edition"] for run in mine})
     for key, value in ((STUDY, study), ("edition", ", ".join(editions))):
-        if found.tags.get(key) != value:
+        if key not in found.tags or (current and found.tags[key] != value):
             client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
 
@@ -367,6 +388,11 @@ def _search(client: MlflowClient, experiments: list[str], condition: str) -> lis
         if not token:
             break
     return runs
+
+
+def _condition(run: VariantRun) -> str:
+    """What all runs of these results meet."""
+    return f"tags.variant = '{run.name}' AND tags.`{OUTPUTS}` = '{run.outputs}'"
 
 
 def _models(client: MlflowClient, experiment: str, run_id: str) -> list[LoggedModel]:
@@ -408,4 +434,4 @@ def _line(run: Run) -> dict[str, Any]:
 
 def _bar(runs: Iterable[VariantRun]) -> "tqdm[Any]":
     total = sum(1 + len(run.splits) for run in runs)
-    return tqdm(total=total, desc="track", unit="run", file=sys.stderr, disable=None)
+    return tqdm(total=total, desc="track", unit="run", file=sys.stderr, disable=None, leave=None)
