@@ -10,6 +10,7 @@ from pathlib import Path
 
 from foldwise import config, demo, paths, reporting, revisions, stage, tracking
 from foldwise.errors import FoldwiseError
+from foldwise.findings import Finding
 
 README = Path("README.md")
 LINKED_REPORT = Path("reports/with-links.html")
@@ -59,11 +60,34 @@ exit status:
   1  an error; with --rev also: the commits' results are lacking, all of them
 """
 
+DOCTOR = """Looks for
+  files     temporary files of killed processes; run folders, metrics, comparisons and data of
+            what params.yaml no longer declares; damaged run folders
+  DVC       locks of a killed dvc; entries in dvc.lock of stages that are gone
+  MLflow    results that are not in the store, or not whole; runs that stay RUNNING though nothing
+            is at work on them; runs shown as current without results; artifacts without a run; a
+            database of another MLflow, or of another folder; a server that does not answer
+  around    FOLDWISE_* variables with a bad value or name; params.yaml; full disks
+
+Each finding is a line: where, what, and the remedy. --fix carries out the remedies with a *, after
+listing them. It deletes only what can be had again: from git, from DVC's cache by a committed
+dvc.lock, or by running the pipeline.
+
+examples:
+  foldwise doctor           report
+  foldwise doctor --fix     report, mend, and report what is left
+
+exit status:
+  0  nothing is wrong (any more)
+  1  something is
+"""
+
 EPILOG = """examples:
   dvc repro                     run the whole pipeline
   foldwise results              the results as a table
   foldwise compare A B          does B do better than A? (compare --help: across commits)
-  foldwise track                mirror the results to MLflow again
+  foldwise track                mirror the results to MLflow again (track --help: older commits)
+  foldwise doctor               what is wrong, and what mends it
   foldwise ui --port 5001       browse the runs
   foldwise report               the report with its commit and links to the runs
   foldwise demo                 the whole pipeline on synthetic data, in .demo
@@ -110,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="also the results of a commit, tag, branch, DVC experiment or range; again for more",
     )
+    doctor = add("doctor", _doctor, DOCTOR)
+    doctor.add_argument("--fix", action="store_true", help="mend what is safe to mend")
     ui = add("ui", _ui)
     ui.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: 5000)")
     add("readme", _readme)
@@ -198,19 +224,51 @@ def _json(content: object) -> str:
 
 def _track(arguments: argparse.Namespace) -> None:
     """Mirror the runs to MLflow; what is there already is left alone."""
+    _mirror()
+    if arguments.rev:
+        history = tracking.backfill(Path.cwd(), arguments.rev, os.environ, reporting.png_charts)
+        print(history)
+        sys.exit(1 if history.failed else 0)
+
+
+def _mirror() -> None:
     settings, root = config.load(), Path.cwd()
     summary = tracking.track(settings, root, os.environ, reporting.png_charts(settings, root))
     tracking.write_marker(paths.TRACKED, summary)
     print(summary)
-    if arguments.rev:
-        history = tracking.backfill(root, arguments.rev, os.environ, reporting.png_charts)
-        print(history)
-        sys.exit(1 if history.failed else 0)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    """Find what is wrong with the workspace and the MLflow store, and mend it with --fix."""
+    from foldwise import doctor  # imports DVC, which the other commands can do without
+
+    def examine() -> list[Finding]:
+        found = doctor.examine(Path.cwd(), os.environ, _mirror)
+        for finding in found:
+            print(f"{'*' if finding.mend else '-'} {finding.text}")
+        return found
+
+    found = examine()
+    for _ in range(doctor.ROUNDS if arguments.fix else 0):
+        if not any(finding.mend for finding in found):
+            break
+        print("\nmending those with a *")
+        for problem in doctor.mend(found):
+            print(f"could not be mended: {problem}")
+        print("\nwhat is left:")
+        found = examine()
+    if not found:
+        print("nothing is wrong")
+    elif not arguments.fix and any(finding.mend for finding in found):
+        print("\n`foldwise doctor --fix` mends those with a *")
+    sys.exit(1 if found else 0)
 
 
 def _ui(arguments: argparse.Namespace) -> None:
     """Serve the MLflow UI on the project's store until Ctrl-C."""
     command = tracking.ui_command(Path.cwd(), os.environ, arguments.port)
+    if not tracking.is_built(Path.cwd(), os.environ):
+        print("no MLflow store yet: `foldwise track` builds it from runs/", file=sys.stderr)
     print(f"http://127.0.0.1:{arguments.port}", file=sys.stderr)
     sys.stderr.flush()
     os.execv(command[0], command)  # in this process's place: Ctrl-C and kill reach the server

@@ -9,6 +9,7 @@ module stays quick and changes nothing.
 - `models`: the trained networks as MLflow models.
 - `mirror`: create what is missing, mend what is incomplete, leave the rest alone.
 - `history`: the same for the results of older commits.
+- `health`: what is wrong with a store, and what mends it.
 """
 
 import os
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from foldwise import files
 from foldwise.config import Config
-from foldwise.tracking.place import TELEMETRY_OFF, store_uri, ui_command
+from foldwise.tracking.place import TELEMETRY_OFF, is_built, store_uri, ui_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,7 @@ __all__ = [
     "Summary",
     "Tracked",
     "backfill",
+    "is_built",
     "runs_table",
     "store_uri",
     "track",
