@@ -6,13 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from foldwise import config, demo, paths, reporting, revisions, stage, tracking
+from foldwise import cli_tracking, config, demo, paths, reporting, revisions, stage, tracking
 from foldwise.errors import FoldwiseError
 
-INTERVAL = 5.0  # seconds between two looks at the journals
 README = Path("README.md")
 LINKED_REPORT = Path("reports/with-links.html")
 PICTURE = Path("docs/images/summary.svg")
@@ -44,47 +42,13 @@ examples:
   foldwise simulate --study sonar --json     another study, for a program
 """
 
-TRACK = """With --follow: shows trainings in MLflow while they go on, from the journals that `train`
-writes. At the end the stage `track`, or this command without --follow, takes the same runs over.
-A tracking server that fails is tried again until it is back; no training waits for it.
-
-examples:
-  foldwise track                             mirror the results; twice adds nothing
-  foldwise track --follow                    in a second terminal, beside `dvc repro`
-  foldwise track --follow --interval 60      look once a minute
-"""
-
-UI = """examples:
-  foldwise ui --port 5001                    browse the runs
-  foldwise ui --follow                       and watch trainings as they go on (make watch)
-"""
-
-PREDICT = """MODEL is a study (its champion), a variant (its network trained on all rows), or an
-address that MLflow knows: models:/sonar@champion, runs:/<id>/model, the folder of a model.
-FILE is raw as you have it: a CSV of the features with or without header for a model of tables, a
-PNG or JPEG of the right size for a model of pictures.
-
-examples:
-  foldwise predict --model sonar echoes.csv                 by the champion of study sonar
-  foldwise predict --model cifar10-plain cat.png dog.jpg    by one variant
-  foldwise predict --model models:/sonar/2 --csv echoes.csv > answers.csv
-"""
-
-PROMOTE = """`foldwise track` moves a study's alias `champion` to what the comparison calls better.
-This gives it to a variant by hand, and there it stays until it is given by hand again. The
-variant's present results must be tracked from a commit: no uncommitted changes, no experiment.
-
-examples:
-  foldwise promote sonar-sound-input-dropout --why "half the log-loss, same accuracy"
-  foldwise promote cifar10-batchnorm
-"""
-
 EPILOG = """examples:
   dvc repro                     run the whole pipeline
   foldwise results              the results as a table
   foldwise compare A B          does B do better than A? (compare --help: across commits)
-  foldwise track                mirror the results to MLflow again
+  foldwise track                mirror the results to MLflow again (track --help: older commits)
   foldwise track --follow       show trainings there while they go on
+  foldwise doctor               what is wrong, and what mends it
   foldwise ui --port 5001       browse the runs
   foldwise predict --model sonar echoes.csv    class probabilities for your own rows
   foldwise report               the report with its commit and links to the runs
@@ -125,16 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add("results", _results)
     _compare_options(add("compare", _compare, COMPARE))
     _simulate_options(add("simulate", _simulate, SIMULATE))
-    track = add("track", _track, TRACK)
-    track.add_argument("--follow", action="store_true", help="go on until Ctrl-C; see below")
-    track.add_argument(
-        "--interval", type=float, default=INTERVAL, metavar="SECONDS", help="with --follow (5)"
-    )
-    _predict_options(add("predict", _predict, PREDICT))
-    _promote_options(add("promote", _promote, PROMOTE))
-    ui = add("ui", _ui, UI)
-    ui.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: 5000)")
-    ui.add_argument("--follow", action="store_true", help="do `track --follow` meanwhile")
+    cli_tracking.register(add)
     add("readme", _readme)
     page = add("report", _report)
     page.add_argument(
@@ -174,20 +129,6 @@ def _simulate_options(simulate: argparse.ArgumentParser) -> None:
         help="planted, in percentage points; again for more (2, 5 and 10)",
     )
     simulate.add_argument("--json", action="store_true", help="for a program")
-
-
-def _predict_options(predict: argparse.ArgumentParser) -> None:
-    predict.add_argument("--model", required=True, help="study, variant or address: see below")
-    predict.add_argument("files", nargs="+", type=Path, metavar="FILE", help="CSV, PNG or JPEG")
-    form = predict.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="for a program")
-    form.add_argument("--csv", action="store_true", help="likewise, a line per row")
-
-
-def _promote_options(promote: argparse.ArgumentParser) -> None:
-    promote.add_argument("variant", metavar="VARIANT", help="a variant of params.yaml")
-    promote.add_argument("--study", help="where params.yaml does not name the variant any more")
-    promote.add_argument("--why", default="", help="kept with the version")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -231,60 +172,6 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 def _json(content: object) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _track(arguments: argparse.Namespace) -> None:
-    """Mirror the runs to MLflow; what is there already is left alone."""
-    if arguments.follow:
-        _follow(arguments.interval, lambda: True)
-        return
-    settings, root = config.load(), Path.cwd()
-    summary = tracking.track(settings, root, os.environ, reporting.png_charts(settings, root))
-    tracking.write_marker(paths.TRACKED, summary)
-    print(summary)
-
-
-def _follow(interval: float, going: Callable[[], bool]) -> None:
-    """Show trainings in MLflow while they go on, until Ctrl-C."""
-    print(f"watching {paths.LIVE}/ for trainings; Ctrl-C ends it", file=sys.stderr)
-    with suppress(KeyboardInterrupt):
-        tracking.follow(Path.cwd(), os.environ, interval, going)
-
-
-def _predict(arguments: argparse.Namespace) -> None:
-    """Class probabilities for files of raw rows or pictures, by a trained model."""
-    from foldwise import prediction  # imports torch, which the other commands can do without
-
-    model = prediction.predictor(arguments.model, Path.cwd())
-    files = [prediction.read(path, model.shape) for path in arguments.files]
-    for note in [model, *(rows.note for rows in files if rows.note)]:
-        print(note, file=sys.stderr)
-    predictions = prediction.predict(model, files)
-    if arguments.json:
-        print(prediction.as_json(model, predictions))
-    else:
-        print(prediction.as_csv(predictions) if arguments.csv else prediction.text(predictions))
-
-
-def _promote(arguments: argparse.Namespace) -> None:
-    """Make a variant its study's champion by hand."""
-    variant, study, why = arguments.variant, arguments.study, arguments.why
-    print(tracking.promote(config.load(), Path.cwd(), os.environ, variant, study, why))
-
-
-def _ui(arguments: argparse.Namespace) -> None:
-    """Serve the MLflow UI on the project's store until Ctrl-C."""
-    command = tracking.ui_command(Path.cwd(), os.environ, arguments.port)
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # 1.4 GB for LLM judges
-    if arguments.follow:
-        server = os.getpid()
-        if os.fork() == 0:
-            _follow(INTERVAL, lambda: os.getppid() == server)
-            return
-        tracking.prepare(Path.cwd())  # the server is not to make the database beside the follower
-    print(f"http://127.0.0.1:{arguments.port}", file=sys.stderr)
-    sys.stderr.flush()
-    os.execv(command[0], command)  # in this process's place: Ctrl-C and kill reach the server
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -215,10 +215,10 @@ def dump(project: Project) -> dict[str, Any]:
     return tables | {"artifacts": found}
 
 
-def content(project: Project) -> dict[str, Any]:
+def content(project: Project, **tags_of_all: str) -> dict[str, Any]:
     """What a person sees, without ids: (variant, split) → everything about the run."""
     client = project.client
-    runs = runs_of(project)
+    runs = [run for run in runs_of(project) if tags_of_all.items() <= run.data.tags.items()]
     by_id = {run.info.run_id: run for run in runs}
     seen = {}
     for run in runs:

@@ -12,17 +12,19 @@ module stays quick and changes nothing.
 - `live`: show trainings while they go on; `mirror` takes their runs over.
 - `registry`: a registered model per study, a version per result, and who is champion.
 - `loading`: the address of a model → the model.
+- `history`: the same for the results of older commits.
+- `health`: what is wrong with a store, and what mends it.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldwise import files
 from foldwise.config import Config
-from foldwise.tracking.place import CHAMPION, TELEMETRY_OFF, store_uri, ui_command
+from foldwise.tracking.place import CHAMPION, TELEMETRY_OFF, is_built, store_uri, ui_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CHAMPION",
     "TELEMETRY_OFF",
+    "History",
     "Predictor",
     "Summary",
     "Tracked",
+    "backfill",
     "follow",
+    "is_built",
     "load_model",
     "prepare",
     "promote",
@@ -47,6 +52,7 @@ __all__ = [
 ]
 
 Charts = Callable[[str], Mapping[str, bytes]]
+Drawing = Callable[[Config, Path], Charts]
 
 
 @dataclass(frozen=True)
@@ -93,11 +99,14 @@ class Summary:
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        counts = [f"{n} {name}" for name, n in vars(self).items() if isinstance(n, int) and n]
-        lines = [f"{self.uri}: {', '.join(counts) or 'nothing to track'}"]
+        lines = [f"{self.uri}: {self._counts() or 'nothing to track'}"]
         if self.missing:
             lines.append(f"not trained yet, so not tracked: {', '.join(self.missing)}")
         return "\n".join(lines + self.notes)
+
+    def _counts(self) -> str:
+        counts = {f.name: getattr(self, f.name) for f in fields(Summary)}
+        return ", ".join(f"{n} {name}" for name, n in counts.items() if isinstance(n, int) and n)
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,35 @@ class Predictor:
     def __str__(self) -> str:
         warning = ", trained on SYNTHETIC data" if self.synthetic else ""
         return f"{self.variant} ({self.place}{warning})"
+
+
+@dataclass
+class History(Summary):
+    """What `backfill` did.
+
+    Attributes:
+        commits: how many were asked for.
+        results: how often one of them has a variant's results that the store now holds.
+        lacking: (commit, reason) → the variants that cannot be read; none where it is all of it.
+    """
+
+    commits: int = 0
+    results: int = 0
+    lacking: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        commits = "1 commit" if self.commits == 1 else f"{self.commits} commits"
+        done = self._counts() or ("nothing to add" if self.results else "no results")
+        lines = [
+            f"not tracked: {commit}: {', '.join(variants)}{': ' if variants else ''}{reason}"
+            for (commit, reason), variants in self.lacking.items()
+        ]
+        return "\n".join([f"{commits}: {done}", *lines])
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was something to track, and none of it could be read."""
+        return bool(self.lacking) and not self.results
 
 
 def track(
@@ -187,6 +225,33 @@ def prepare(root: Path, environ: Mapping[str, str] = os.environ) -> None:
 
     with store.opened(store_uri(environ, root), environ):
         pass
+
+
+def backfill(
+    root: Path,
+    revisions: Sequence[str],
+    environ: Mapping[str, str] = os.environ,
+    drawing: Drawing | None = None,
+) -> History:
+    """Mirror the results of older commits that the store lacks, tagged with their commit.
+
+    They are history: not current, not dirty, `foldwise.backfilled`. `track` the workspace first,
+    or its own results count as history, too, until it is tracked.
+
+    Args:
+        root: the project's root.
+        revisions: commits, tags, branches, DVC experiments, or ranges like `v1..HEAD`.
+        environ: MLFLOW_TRACKING_URI is read.
+        drawing: settings and project folder → what `track` takes as `charts`.
+
+    Raises:
+        ComparisonError: no such revision, or the project is in no git repository.
+        TrackingError: as of `track`.
+    """
+    without_telemetry()
+    from foldwise.tracking import history
+
+    return history.backfill(root.resolve(), revisions, environ, drawing)
 
 
 def runs_table(uri: str, study: str | None = None) -> "pd.DataFrame":

@@ -71,14 +71,9 @@ def mirror(
     runs = [run for run in found.values() if run is not None]
     uri = place.store_uri(environ, root)
     summary = Summary(uri, missing=[name for name, run in found.items() if run is None])
-    with store.opened(uri, environ) as opened, _bar(runs) as bar:
-        studies = dict.fromkeys(run.study for run in runs)
-        experiments = {study: experiment_of(opened, study, runs) for study in studies}
+    with store.opened(uri, environ) as opened:
         watched = live_runs(opened.client, root)
-        for run in runs:
-            live = begun(watched, run.attempt) if watched else {}
-            variant = Variant(opened, experiments[run.study], run, live, charts, summary, bar)
-            _patiently(uri, variant.sync)
+        experiments = sync(opened, runs, charts, summary, watched)
         if watched:
             _clear(opened.client, root, summary)
         for study, experiment in experiments.items():
@@ -93,6 +88,40 @@ def mirror(
             names = registry.studies(opened.client) if own else list(experiments)
             registry.supersede(opened.client, names, [run.outputs for run in runs], summary.missing)
     return summary
+
+
+def sync(
+    opened: Store,
+    runs: Sequence[VariantRun],
+    charts: Charts | None,
+    summary: Summary,
+    watched: Sequence[Run] = (),
+) -> dict[str, str]:
+    """Mirror variants into an open store, counting in `summary`; study → id of its experiment.
+
+    `watched` are runs of the live view, which are taken over where they show the same training.
+    """
+    names = dict.fromkeys(run.study for run in runs)
+    experiments = {study: experiment_of(opened, study, runs) for study in names}
+    with _bar(runs) as bar:
+        for run in runs:
+            live = begun(watched, run.attempt) if watched else {}
+            variant = Variant(opened, experiments[run.study], run, live, charts, summary, bar)
+            _patiently(opened.uri, variant.sync)
+    return experiments
+
+
+def is_complete(client: MlflowClient, run: VariantRun) -> bool:
+    """Whether a store has these results whole, each run once and none unfinished."""
+    found = _search(client, _studies(client, run.study), _condition(run))
+    return len(found) == 1 + len(run.splits) and not any(r.info.status == RUNNING for r in found)
+
+
+def retire(client: MlflowClient, run: Run) -> None:
+    """Delete a run and its models, as MLflow's UI does."""
+    for model in _models(client, run.info.experiment_id, run.info.run_id):
+        client.delete_logged_model(model.model_id)
+    client.delete_run(run.info.run_id)
 
 
 def runs_table(uri: str, study: str | None = None) -> pd.DataFrame:
@@ -135,8 +164,7 @@ class Variant:
 
     def _found(self) -> list[Run]:
         """All runs of this variant with these results."""
-        condition = f"tags.variant = '{self.run.name}' AND tags.`{OUTPUTS}` = '{self.run.outputs}'"
-        return _search(self.store.client, [self.experiment], condition)
+        return _search(self.store.client, [self.experiment], _condition(self.run))
 
     def _claim(self, record: Record, found: Iterable[Run], parent: str | None = None) -> Run:
         """The run of a record: the best that there is, else the live view's, else a new one."""
@@ -177,9 +205,11 @@ class Variant:
     def _parent(self, run: Run, refit: str | None, found: Sequence[Run]) -> None:
         """Mirror the variant itself; `refit` is the run of the model trained on all rows."""
         record = self.run.parent
-        if run.data.tags.get(SUMMARY) != record.summary:
+        incomplete = run.info.status == RUNNING
+        revised = run.data.tags.get(SUMMARY) != record.summary
+        if revised and (incomplete or self.run.current == "true"):
             self._log_charts(run.info.run_id)
-        if run.info.status == RUNNING:
+        if incomplete:
             self._adopt(run.info.run_id, refit)
             self._finish(run, record, None, run in found)
         else:
@@ -203,13 +233,13 @@ class Variant:
         self.summary.repaired += repair
 
     def _revise(self, run: Run, record: Record, wanted: dict[str, str]) -> None:
-        """Bring what may change in a complete run up to date."""
+        """Bring what may change in a complete run up to date; of own results alone."""
         client, run_id, tags = self.store.client, run.info.run_id, run.data.tags
-        if self.run.current == "true":
-            wanted = {**wanted, CURRENT: "true"}
+        current = self.run.current == "true"
+        wanted = {**wanted, CURRENT: "true"} if current else wanted
         changes = [RunTag(key, value) for key, value in wanted.items() if tags.get(key) != value]
         metrics: list[Metric] = []
-        if tags.get(SUMMARY) != record.summary:
+        if current and tags.get(SUMMARY) != record.summary:
             metrics = self._finals(run, record, None)
             changes += _revised_tags(run, record)
         if changes:
@@ -310,7 +340,8 @@ class Variant:
         for run in sorted(self._found(), key=_preference):
             groups[run.data.tags[SPEC]].append(run)
         for run in (run for group in groups.values() for run in group[1:]):
-            _retire(self.store.client, run, self.summary)
+            retire(self.store.client, run)
+            self.summary.retired += 1
         parent = groups.pop(self.run.spec)[0].info.run_id
         for run in (group[0] for group in groups.values()):
             if run.data.tags.get(MLFLOW_PARENT_RUN_ID) != parent:
@@ -357,7 +388,8 @@ def _clear(client: MlflowClient, root: Path, summary: Summary) -> None:
     alive = {records.attempt(root, found.facts["started"]) for found in running}
     for run in left:
         if run.data.tags[LIVE] not in alive:
-            _retire(client, run, summary)
+            retire(client, run)
+            summary.retired += 1
 
 
 # --- helpers ----------------------------------------------------------------------------------
@@ -367,14 +399,6 @@ def _identity(record: Record, parent: str | None) -> dict[str, str]:
     """The tags of a run that say what it is."""
     tags = {**record.tags, SPEC: record.spec, "role": record.role}
     return tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
-
-
-def _retire(client: MlflowClient, run: Run, summary: Summary) -> None:
-    """Delete a run and its models."""
-    for model in _models(client, run.info.experiment_id, run.info.run_id):
-        client.delete_logged_model(model.model_id)
-    client.delete_run(run.info.run_id)
-    summary.retired += 1
 
 
 def _patiently(uri: str, sync: Callable[[], None]) -> None:
@@ -413,9 +437,11 @@ def experiment_of(opened: Store, study: str, runs: Iterable[VariantRun]) -> str:
     assert found is not None  # made above
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    editions = sorted({run.dataset["edition"] for run in runs if run.study == study})
+    mine = [run for run in runs if run.study == study]
+    current = any(run.current == "true" for run in mine)
+    editions = sorted({run.dataset["edition"] for run in mine})
     for key, value in ((STUDY, study), ("edition", ", ".join(editions))):
-        if found.tags.get(key) != value:
+        if key not in found.tags or (current and found.tags[key] != value):
             client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
 
@@ -445,6 +471,11 @@ def _search(client: MlflowClient, experiments: list[str], condition: str) -> lis
         if not token:
             break
     return runs
+
+
+def _condition(run: VariantRun) -> str:
+    """What all runs of these results meet."""
+    return f"tags.variant = '{run.name}' AND tags.`{OUTPUTS}` = '{run.outputs}'"
 
 
 def _models(client: MlflowClient, experiment: str, run_id: str) -> list[LoggedModel]:
@@ -486,4 +517,4 @@ def _line(run: Run) -> dict[str, Any]:
 
 def _bar(runs: Iterable[VariantRun]) -> "tqdm[Any]":
     total = sum(1 + len(run.splits) for run in runs)
-    return tqdm(total=total, desc="track", unit="run", file=sys.stderr, disable=None)
+    return tqdm(total=total, desc="track", unit="run", file=sys.stderr, disable=None, leave=None)

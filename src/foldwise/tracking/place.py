@@ -48,6 +48,12 @@ def database(uri: str) -> Path | None:
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
+def is_built(root: Path, environ: Mapping[str, str]) -> bool:
+    """Whether there is a store; of a server it is not known, and True."""
+    path = database(store_uri(environ, root))
+    return path is None or path.exists()
+
+
 def artifacts(uri: str) -> str | None:
     """Where the files of an SQLite store's runs go, as a URI; None: its server decides."""
     path = database(uri)

@@ -26,6 +26,7 @@ from foldwise.tracking import place
 SPEC, OUTPUTS, SUMMARY = "foldwise.spec", "foldwise.outputs", "foldwise.summary"
 CURRENT, REVISION, CREATED = "foldwise.current", "foldwise.revision", "foldwise.created"
 LIVE = "foldwise.live"  # which training a run shows that has no outputs yet
+BACKFILLED = "foldwise.backfilled"  # tag of runs whose results came from a commit
 NOTE = "mlflow.note.content"
 LONGEST = 500  # characters of a parameter
 LONGEST_NOTE = 7500  # MLflow takes 8000 in a tag
@@ -95,8 +96,8 @@ class VariantRun:
 
     @property
     def current(self) -> str:
-        """Whether these are the project's own results, not those of a queued experiment."""
-        return _text(not place.is_experiment(self.root))
+        """Whether these are the project's own results, not a queued experiment's or a commit's."""
+        return _text(BACKFILLED not in self.context and not place.is_experiment(self.root))
 
     @property
     def study(self) -> str:
@@ -354,18 +355,15 @@ def read(root: Path, name: str, context: Mapping[str, str]) -> VariantRun | None
 
 def context(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Tags that say who tracked from which commit and, under `dvc exp`, in which experiment."""
-    tags = {
-        "mlflow.user": _user(),
-        "mlflow.source.name": "foldwise track",
-        "mlflow.source.type": "LOCAL",
+    tags = _who("foldwise track") | {
         "experiment": environ.get("DVC_EXP_NAME", ""),
         "baseline_rev": environ.get("DVC_EXP_BASELINE_REV", ""),
     }
     commit = _git(root, "rev-parse", "HEAD")
     if commit:
         excluded = [f":(exclude){path}" for path in RESULTS]
-        dirty = _text(bool(_git(root, "status", "--porcelain", "--", ".", *excluded)))
-        tags |= {"mlflow.source.git.commit": commit, "git_commit": commit, "dirty": dirty}
+        dirty = bool(_git(root, "status", "--porcelain", "--", ".", *excluded))
+        tags |= _commit(commit, dirty)
     return {name: value for name, value in tags.items() if value}
 
 
@@ -379,7 +377,30 @@ def attempt(root: Path, started: float) -> str:
     return f"{workspace(root)} {started}"
 
 
+def past(root: Path, commit: str) -> dict[str, str]:
+    """The same tags for results that are of a commit, or of the DVC experiment that it is."""
+    tags = _who("foldwise track --rev") | _commit(commit, dirty=False) | {BACKFILLED: "true"}
+    refs = _git(root, "for-each-ref", f"--points-at={commit}", "--format=%(refname)", "refs/exps")
+    for ref in refs.split():
+        match ref.split("/"):  # refs/exps/12/3456…/name
+            case [_, _, start, rest, name] if len(start + rest) == len(commit):
+                tags |= {"experiment": name, "baseline_rev": start + rest}
+    return tags
+
+
 # --- helpers ----------------------------------------------------------------------------------
+
+
+def _who(command: str) -> dict[str, str]:
+    return {
+        "mlflow.user": _user(),
+        "mlflow.source.name": command,
+        "mlflow.source.type": "LOCAL",
+    }
+
+
+def _commit(commit: str, dirty: bool) -> dict[str, str]:
+    return {"mlflow.source.git.commit": commit, "git_commit": commit, "dirty": _text(dirty)}
 
 
 def _user() -> str:
