@@ -1,9 +1,11 @@
 """Projects to track, stores to track them to."""
 
+import multiprocessing
 import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,3 +75,24 @@ def loading(
     mlflow.set_tracking_uri(tracked[0].uri)
     yield tracked[0]
     mlflow.set_tracking_uri(None)
+
+
+# --- processes --------------------------------------------------------------------------------
+
+PRELOADED = (
+    "foldwise.cross_validation",
+    "foldwise.evaluation",
+    "foldwise.tracking.live",
+    "foldwise.tracking.models",
+    "mlflow.pyfunc",
+    "pytest",
+    "torch._dynamo",
+)
+
+
+@pytest.fixture(scope="session")
+def processes() -> Any:
+    """New processes that have imported everything already: forks of a clean one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED])
+    return context

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -442,28 +441,10 @@ def test_a_locked_database_is_tried_again(
 # --- processes --------------------------------------------------------------------------------
 
 
-PRELOADED = (
-    "foldwise.evaluation",
-    "foldwise.tracking.mirror",
-    "foldwise.tracking.models",
-    "mlflow.pyfunc",
-    "pytest",
-    "torch._dynamo",
-)
-
-
 def track_in_process(project: Project, kill_after: int | None) -> None:
     if kill_after is not None:
         interrupt(pytest.MonkeyPatch(), kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL))
     project.track()
-
-
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """New processes that have imported everything already: forks of a clean one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOADED])
-    return context
 
 
 def test_a_killed_process_and_then_four_at_once(bare: Project, processes: Any) -> None:
