@@ -1,6 +1,5 @@
 """What is wrong with a real MLflow store: found, mended, and then nothing is wrong any more."""
 
-import fcntl
 import os
 import shutil
 import socket
@@ -19,6 +18,7 @@ from projects import Project, content, fabricate, models_of, run_of, runs_of
 
 from foldwise import doctor, paths, tracking
 from foldwise.findings import Finding
+from foldwise.journal import Recorder
 from foldwise.tracking import health, mirror, place, records
 
 
@@ -169,31 +169,35 @@ def test_a_track_at_work_is_not_disturbed(project: Project) -> None:
 
 
 @contextmanager
-def live_run(project: Project, age: float) -> Iterator[Path]:
-    """A run that shows a training; the place of its journal."""
+def live_run(project: Project, age: float, root: Path | None = None) -> Iterator[None]:
+    """A run that shows a training which started in a folder, the project's own by default."""
     experiment = run_of(project, "tiny-plain").info.experiment_id
-    tags = {"variant": "tiny-dropout", "study": "tiny", "role": "variant", health.STARTED: "1"}
+    tags = {"variant": "tiny-dropout", "study": "tiny", "role": "variant", records.LIVE: ""}
+    tags[records.LIVE] = records.attempt(root or project.root, 1.0)
     tags[records.CREATED] = str(time.time_ns() - round(age * 1e9))
     run = project.client.create_run(experiment, tags=tags)
-    yield project.root / health.JOURNALS / "tiny-dropout.jsonl"
+    yield
     project.client.delete_run(run.info.run_id)
 
 
 def test_a_training_that_is_shown_while_it_goes_on(project: Project) -> None:
     project.track()
-    with live_run(project, age=60) as journal:
-        assert texts(project) == []  # perhaps a queued experiment's, whose journal is elsewhere
-        journal.parent.mkdir(parents=True)
-        with journal.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with live_run(project, age=60):
+        with Recorder(project.root / paths.journal("tiny-dropout")) as journal:
+            journal.write({"manifest": {}, "facts": {"started": 1.0}})
             assert texts(project) == []
-        assert len(texts(project)) == 1
+        assert len(texts(project)) == 1  # it was killed
+        with Recorder(project.root / paths.journal("tiny-dropout")) as journal:
+            journal.write({"manifest": {}, "facts": {"started": 2.0}})
+            assert len(texts(project)) == 1  # another one goes on
         mend(project)
 
 
-def test_a_training_that_is_shown_for_more_than_a_day(project: Project) -> None:
+def test_a_training_elsewhere_is_given_a_day(project: Project, tmp_path: Path) -> None:
     project.track()
-    with live_run(project, age=2 * health.DAY):
+    with live_run(project, age=60, root=tmp_path / "queued"):
+        assert texts(project) == []
+    with live_run(project, age=2 * health.DAY, root=tmp_path / "queued"):
         assert "tiny-dropout is RUNNING" in texts(project)[0]
 
 

@@ -4,7 +4,6 @@ The store is a mirror. Runs that nobody will finish are deleted, as MLflow's UI 
 is missing, `track` makes.
 """
 
-import fcntl
 import functools
 import shutil
 import sqlite3
@@ -21,16 +20,14 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus, Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from foldwise import paths
+from foldwise import journal, paths
 from foldwise.config import Config
 from foldwise.errors import ResultsError, TrackingError
 from foldwise.findings import Finding, Mend
 from foldwise.tracking import mirror, place, records, store
-from foldwise.tracking.records import BACKFILLED, CREATED, OUTPUTS, VariantRun
+from foldwise.tracking.records import BACKFILLED, CREATED, LIVE, OUTPUTS, VariantRun
 
 DAY = 86_400  # seconds after which nobody writes a run any more, wherever it is
-STARTED = "foldwise.started"  # tag of runs that show a training while it goes on
-JOURNALS = paths.TRACKED.parent / "live"
 
 
 def examine(settings: Config, root: Path, environ: Mapping[str, str], track: Mend) -> list[Finding]:
@@ -133,10 +130,19 @@ class State:
         is shown while it goes on holds the lock of its journal.
         """
         is_new = time.time() - int(run.data.tags.get(CREATED, 0)) / 1e9 < DAY
-        if STARTED in run.data.tags:
-            journal = self.root / JOURNALS / f"{run.data.tags['variant']}.jsonl"
-            return is_new and (not journal.exists() or _is_locked(journal))
+        if LIVE in run.data.tags:
+            return is_new and not self._has_ended(run)
         return is_new and place.database(self.uri) is None
+
+    def _has_ended(self, live: Run) -> bool:
+        """Whether the training that a run shows is one of this folder, and over."""
+        attempt = live.data.tags[LIVE]
+        if not attempt.startswith(f"{records.workspace(self.root)} "):
+            return False  # perhaps a queued experiment's, whose journal is elsewhere
+        written = journal.read(self.root / paths.journal(live.data.tags["variant"]))
+        if written is None or written.status != journal.RUNNING:
+            return True
+        return attempt != records.attempt(self.root, written.facts["started"])
 
 
 # --- files of a database's store --------------------------------------------------------------
@@ -223,16 +229,6 @@ def _is_held(path: Path) -> bool:
     except Timeout:
         return True
     lock.release()
-    return False
-
-
-def _is_locked(journal: Path) -> bool:
-    """Whether a training writes a journal; closing the file gives up what this takes."""
-    with journal.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
     return False
 
 
