@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,13 +85,15 @@ def mend(findings: Iterable[Finding]) -> list[str]:
 
 def variables(root: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
     """FOLDWISE_* variables with a bad value, or with a name that looks misspelt."""
-    from foldwise import executors  # imports torch
+    names = [name for name in ("FOLDWISE_WORKERS", "FOLDWISE_DEVICE") if environ.get(name)]
+    if names:
+        from foldwise import executors  # imports torch, which takes a second
 
-    checks: dict[str, Callable[[Mapping[str, str]], object]] = {
-        "FOLDWISE_WORKERS": executors.worker_count,
-        "FOLDWISE_DEVICE": executors.choose_device,
-    }
-    for name in (name for name in checks if environ.get(name)):
+        checks = {
+            "FOLDWISE_WORKERS": executors.worker_count,
+            "FOLDWISE_DEVICE": executors.choose_device,
+        }
+    for name in names:
         try:
             checks[name](environ)
         except FoldwiseError as error:
@@ -291,8 +293,7 @@ def _kept(path: Path, root: Path) -> str:
         return ""
     if folder != paths.RUNS:
         return "DVC's cache has it, and the pipeline makes it again"
-    manifest = path / results.MANIFEST
-    commit = _commit_with(_md5(manifest), root) if manifest.is_file() else ""
+    commit = _commit_with({_md5(file) for file in files}, root)
     return f"DVC's cache has it, by {LOCK_FILE} of commit {commit}" if commit else ""
 
 
@@ -311,10 +312,15 @@ def _are_cached(files: Iterable[Path], root: Path) -> bool:
         return False
 
 
-def _commit_with(md5: str, root: Path) -> str:
-    """A commit of any branch, tag or experiment whose dvc.lock names a file, "" for none."""
-    found = _git(root, "log", "--all", "-1", "--format=%h", f"-S{md5}", "--", LOCK_FILE)
-    return found.strip()
+def _commit_with(md5s: Collection[str], root: Path) -> str:
+    """A commit of any branch, tag or experiment whose dvc.lock names all files, "" for none."""
+    changed = f"-S{min(md5s)}"  # finds commits that brought a file, and that took it away
+    found = _git(root, "log", "--all", "--format=%h %p", changed, "--", LOCK_FILE)
+    for commit in found.split():
+        lock = _git(root, "show", f"{commit}:./{LOCK_FILE}")
+        if all(md5 in lock for md5 in md5s):
+            return commit
+    return ""
 
 
 def _md5(file: Path) -> str:

@@ -89,7 +89,7 @@ class State:
 
     def not_mirrored(self) -> Iterator[Finding]:
         """Results that are not in the store, or not whole, or only as history."""
-        shown = {run.data.tags[OUTPUTS] for run in self._with(current="true", role="variant")}
+        shown = {run.data.tags.get(OUTPUTS) for run in self._current()}
         for run in self.runs:
             if not mirror.is_complete(self.client, run) or run.outputs not in shown:
                 yield _missing(run.name, self.track)
@@ -98,9 +98,9 @@ class State:
         """Variants that the store shows as current, and whose results are not there."""
         there = {run.outputs for run in self.runs}
         names = {run.name for run in self.runs}
-        for run in self._with(current="true", role="variant"):
+        for run in self._current():
             name, study = run.data.tags["variant"], run.data.tags["study"]
-            if run.data.tags[OUTPUTS] in there:
+            if run.data.tags.get(OUTPUTS) in there:
                 continue
             text = f"{self.uri}: shows results of {name} as current that"
             if name in self.settings.variants and name not in names:
@@ -122,6 +122,11 @@ class State:
             return []
         chosen = (self.table[list(columns)] == pd.Series(columns)).all(axis=1)
         return [self.client.get_run(identity) for identity in self.table["run_id"][chosen]]
+
+    def _current(self) -> list[Run]:
+        """The variants' complete runs that the store shows as the project's own."""
+        found = self._with(current="true", role="variant")
+        return [run for run in found if run.info.status != mirror.RUNNING]
 
     def _is_at_work(self, run: Run) -> bool:
         """Whether something may still be writing a run; where that cannot be known, for a day.
