@@ -23,7 +23,7 @@ from foldwise.errors import ResultsError
 from foldwise.tracking import place
 
 SPEC, OUTPUTS, SUMMARY = "foldwise.spec", "foldwise.outputs", "foldwise.summary"
-CURRENT, REVISION, CREATED = "foldwise.current", "foldwise.revision", "foldwise.created"
+CURRENT, CREATED = "foldwise.current", "foldwise.created"
 NOTE = "mlflow.note.content"
 LONGEST = 500  # characters of a parameter
 LONGEST_NOTE = 7500  # MLflow takes 8000 in a tag
