@@ -2,18 +2,13 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import sys
-import threading
-import time
 from contextlib import closing
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +25,7 @@ from projects import (
     EPOCHS,
     STARTED,
     Project,
+    assert_whole,
     complete_run,
     content,
     dump,
@@ -368,17 +364,6 @@ def raise_killed() -> None:
     raise Killed
 
 
-def assert_whole(project: Project) -> None:
-    """Six finished runs and five models, each once."""
-    seen = content(project)
-    assert len(seen) == 6
-    assert {facts[0][0] for facts in seen.values()} == {"FINISHED"}
-    assert {facts[5] for facts in seen.values()} == {1}
-    models = models_of(project)
-    assert len(models) == 5
-    assert {model.status for model in models} == {"READY"}
-
-
 @pytest.mark.parametrize("calls", [1, 4, 5, 6, 7, 44])
 def test_an_interrupted_track_is_completed_without_doubles(project: Project, calls: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -441,28 +426,10 @@ def test_a_locked_database_is_tried_again(
 # --- processes --------------------------------------------------------------------------------
 
 
-PRELOADED = (
-    "foldwise.evaluation",
-    "foldwise.tracking.mirror",
-    "foldwise.tracking.models",
-    "mlflow.pyfunc",
-    "pytest",
-    "torch._dynamo",
-)
-
-
 def track_in_process(project: Project, kill_after: int | None) -> None:
     if kill_after is not None:
         interrupt(pytest.MonkeyPatch(), kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL))
     project.track()
-
-
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """New processes that have imported everything already: forks of a clean one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOADED])
-    return context
 
 
 def test_a_killed_process_and_then_four_at_once(bare: Project, processes: Any) -> None:
@@ -491,41 +458,6 @@ def at_once(project: Project, processes: Any) -> None:
 
 
 # --- stores that cannot be used ---------------------------------------------------------------
-
-
-def test_a_server_that_is_not_there(project: Project) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-    start = time.monotonic()
-    with pytest.raises(TrackingError, match=r"safe, and `foldwise track`"):
-        tracking.track(project.config, project.root, {"MLFLOW_TRACKING_URI": address})
-    assert time.monotonic() - start < 15
-
-
-def test_a_server_that_never_answers(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PROBE_SECONDS", 0.3)
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(TrackingError, match="does not answer"):
-            store.probe(address, {})
-
-
-class Broken(BaseHTTPRequestHandler):
-    """Answers 500 to everything."""
-
-    def do_GET(self) -> None:
-        self.send_error(500)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def test_a_server_that_is_broken() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(TrackingError, match="status 500"):
-            store.probe(f"http://127.0.0.1:{server.server_port}", {})
-        server.shutdown()
 
 
 def test_a_file_that_is_no_database(bare: Project) -> None:

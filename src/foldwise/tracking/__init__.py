@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from foldwise import files
 from foldwise.config import Config
-from foldwise.tracking.place import TELEMETRY_OFF, store_uri, ui_command
+from foldwise.tracking.place import TELEMETRY_OFF, shown, store_uri, ui_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,7 @@ class Summary:
     def __str__(self) -> str:
         names = ("created", "repaired", "updated", "skipped", "superseded", "retired")
         counts = [f"{getattr(self, name)} {name}" for name in names if getattr(self, name)]
-        lines = [f"{self.uri}: {', '.join(counts) or 'nothing to track'}"]
+        lines = [f"{shown(self.uri)}: {', '.join(counts) or 'nothing to track'}"]
         if self.missing:
             lines.append(f"not trained yet, so not tracked: {', '.join(self.missing)}")
         return "\n".join(lines)

@@ -13,8 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -22,10 +21,10 @@ from mlflow.exceptions import MlflowException
 from foldwise.errors import TrackingError
 from foldwise.tracking import server
 from foldwise.tracking.place import SAFE, shown
-from foldwise.tracking.store import LOCK_SECONDS, Store
+from foldwise.tracking.store import LOCK_SECONDS, Store, done_already
 
-TAG = "foldwise.lease"  # of an experiment; JSON: owner, who, until
-SECONDS = 30.0  # that a lease holds without being renewed
+TAG = "foldwise.lease"  # of an experiment
+SECONDS = 60.0  # that a lease holds without being renewed; longer than one run takes
 PAUSE = 0.5  # longer than another takes from finding a lease free to writing its own
 POLL = 1.0
 
@@ -52,9 +51,34 @@ def held(store: Store, experiments: Iterable[str]) -> Iterator[Callable[[], None
         lease.release()
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What the tag says, as JSON; `until` in seconds since 1970, by the clock of its owner."""
+
+    owner: str
+    host: str
+    process: int
+    until: float
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}"
+
+    def is_over(self) -> bool:
+        """Whether it has run out, or was made on this machine by a process that is dead."""
+        if self.host != platform.node():
+            return self.until < time.time()
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # there, but someone else's
+        return self.until < time.time()
+
+
 @dataclass
 class Lease:
-    """The leases of one process."""
+    """The claims of one `track`."""
 
     client: MlflowClient
     uri: str
@@ -65,33 +89,33 @@ class Lease:
     def take(self, experiment: str) -> None:
         """Wait until an experiment is free, or its lease has run out, and hold it."""
         start = heard = time.monotonic()
-        last: dict[str, Any] = {}
+        last = None
         waiting = False
         while True:
             found = self._read(experiment)
             now = time.monotonic()
-            if found != last:  # by this clock too: those of two machines may differ
+            if found != last:  # by this clock as well: those of two machines may differ
                 last, heard = found, now
-            if found.get("until", 0) < time.time() or now - heard > SECONDS:
+            if found is None or found.is_over() or now - heard > SECONDS:
                 self._write(experiment)
                 time.sleep(PAUSE)
-                if self._read(experiment).get("owner") == self.owner:
+                if self._is_mine(self._read(experiment)):
                     break
-            elif now - start > LOCK_SECONDS:
+                continue
+            if now - start > LOCK_SECONDS:
                 raise TrackingError(
-                    f"{shown(self.uri)}: another `track` ({found.get('who')}) has been at work "
-                    f"for {LOCK_SECONDS // 60} minutes; {SAFE}"
+                    f"{shown(self.uri)}: another `track` ({found}) has been at work for "
+                    f"{LOCK_SECONDS // 60} minutes; {SAFE}"
                 )
-            else:
-                if not waiting:
-                    print(  # noqa: T201
-                        f"{shown(self.uri)}: another `track` ({found.get('who')}) is at work, "
-                        "waiting",
-                        file=sys.stderr,
-                    )
-                waiting = True
-                self.renew()
-                time.sleep(POLL)
+            if not waiting:
+                print(  # noqa: T201
+                    f"{shown(self.uri)}: another `track` ({found}) is at work, waiting "
+                    f"(should it be dead, for at most {SECONDS:.0f} s)",
+                    file=sys.stderr,
+                )
+            waiting = True
+            self.renew()
+            time.sleep(POLL)
         self._held.append(experiment)
 
     def renew(self) -> None:
@@ -100,10 +124,10 @@ class Lease:
             return
         for experiment in self._held:
             found = self._read(experiment)
-            if found.get("owner", self.owner) != self.owner:
+            if found and not self._is_mine(found):
                 raise TrackingError(
-                    f"{shown(self.uri)}: another `track` ({found.get('who')}) has taken over, as "
-                    f"this one was not heard of for {SECONDS:.0f} s; {SAFE}"
+                    f"{shown(self.uri)}: another `track` ({found}) has taken over, as this one "
+                    f"was not heard of for {SECONDS:.0f} s; {SAFE}"
                 )
             self._write(experiment)
 
@@ -111,20 +135,20 @@ class Lease:
         """Let others in at once; where the server is gone, the lease runs out."""
         with server.environment(server.IMPATIENCE), suppress(MlflowException):
             for experiment in self._held:
-                if self._read(experiment).get("owner") == self.owner:
+                if self._is_mine(self._read(experiment)):
                     self.client.delete_experiment_tag(experiment, TAG)
 
-    def _read(self, experiment: str) -> dict[str, Any]:
-        """The lease of an experiment, {} where there is none."""
+    def _is_mine(self, claim: Claim | None) -> bool:
+        return claim is not None and claim.owner == self.owner
+
+    def _read(self, experiment: str) -> Claim | None:
         text = self.client.get_experiment(experiment).tags.get(TAG, "")
-        try:
-            found = json.loads(text)
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
+        with suppress(ValueError, TypeError):  # written by another version, or by a person
+            return Claim(**json.loads(text))
+        return None
 
     def _write(self, experiment: str) -> None:
-        who = f"process {os.getpid()} on {platform.node()}"
-        value = {"owner": self.owner, "who": who, "until": time.time() + SECONDS}
-        self.client.set_experiment_tag(experiment, TAG, json.dumps(value))
+        claim = Claim(self.owner, platform.node(), os.getpid(), time.time() + SECONDS)
+        with done_already("BAD_REQUEST"):  # two made the tag at once; `take` reads it again
+            self.client.set_experiment_tag(experiment, TAG, json.dumps(asdict(claim)))
         self._renewed = time.monotonic()

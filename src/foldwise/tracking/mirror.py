@@ -242,8 +242,12 @@ class Variant:
         return model.model_id
 
     def _show(self, run_id: str, model_id: str) -> None:
-        """Show a model with a run."""
-        self.store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+        """Show a model with a run; sent twice, the request fails although it is done."""
+        try:
+            self.store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+        except MlflowException:
+            if model_id not in _shown(self.store.client.get_run(run_id)):
+                raise
 
     @cached_property
     def _exporter(self) -> "Exporter":
@@ -287,7 +291,8 @@ class Variant:
             self.store.client.delete_run(run.info.run_id)
             self.summary.retired += 1
         for model in models - _all_shown(kept):
-            self.store.client.delete_logged_model(model)
+            with store.done_already("RESOURCE_DOES_NOT_EXIST"):
+                self.store.client.delete_logged_model(model)
         return kept
 
     def _gather(self, specs: Iterable[str]) -> dict[str, Run]:
@@ -351,26 +356,21 @@ def _supersede(
 def _experiment(opened: Store, study: str, runs: Iterable[VariantRun]) -> str:
     """The id of a study's experiment, made or restored where it has to be."""
     client, location = opened.client, place.artifacts(opened.uri)
+    editions = sorted({run.dataset["edition"] for run in runs if run.study == study})
+    tags = {STUDY: study, "edition": ", ".join(editions)}
     found = client.get_experiment_by_name(study)
     if found is None:
-        _create_experiment(client, study, f"{location}/{study}" if location else None)
+        with store.done_already("RESOURCE_ALREADY_EXISTS"):
+            client.create_experiment(study, f"{location}/{study}" if location else None, tags)
         found = client.get_experiment_by_name(study)
     assert found is not None  # made above
     if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    editions = sorted({run.dataset["edition"] for run in runs if run.study == study})
-    for key, value in ((STUDY, study), ("edition", ", ".join(editions))):
+        with store.done_already("RESOURCE_DOES_NOT_EXIST"):
+            client.restore_experiment(found.experiment_id)
+    for key, value in tags.items():
         if found.tags.get(key) != value:
             client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
-
-
-def _create_experiment(client: MlflowClient, study: str, location: str | None) -> None:
-    try:
-        client.create_experiment(study, location)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another `track` was faster
-            raise
 
 
 def _studies(client: MlflowClient, study: str | None = None) -> list[str]:

@@ -135,4 +135,4 @@ def _is_json(answer: requests.Response) -> bool:
 
 def _last(error: Exception) -> str:
     """The innermost cause, which `requests` and urllib3 wrap several times."""
-    return str(error).rsplit(": ", 1)[-1].strip("\"'() ")[:300]
+    return re.split(r": |\(Caused by ", str(error))[-1].strip("\"'() ")[:300]

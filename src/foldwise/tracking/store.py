@@ -93,6 +93,16 @@ def translated(uri: str) -> Iterator[None]:
         raise _translation(uri, error) from error
 
 
+@contextmanager
+def done_already(code: str) -> Iterator[None]:
+    """Take it for done where it fails because it is: sent twice, or another was faster."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != code:
+            raise
+
+
 def _translation(uri: str, error: Exception) -> TrackingError:
     if server.is_server(uri) and (known := server.failure(uri, error)):
         return known
