@@ -202,7 +202,8 @@ class Proxy(ThreadingHTTPServer):
     def next(self, method: str, path: str) -> Fault:
         with self._lock:
             self.seen.append((method, path.partition("?")[0]))
-            return self.plan(len(self.seen), method, path) or Handler.forward
+            number = len(self.seen)
+        return self.plan(number, method, path) or Handler.forward
 
 
 class Handler(BaseHTTPRequestHandler):

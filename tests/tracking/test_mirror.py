@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 from projects import (
     EPOCHS,
@@ -403,6 +403,39 @@ def test_ghost_runs_are_retired(project: Project, monkeypatch: pytest.MonkeyPatc
         assert project.track().retired == 6
     assert_whole(project)
     assert project.track().skipped == 6
+
+
+def test_a_run_that_shows_two_models_is_made_anew(project: Project) -> None:
+    """As two that mended it at the same time would leave it."""
+    project.track()
+    before = content(project)
+    with store.opened(project.uri, {}) as opened:
+        client, run = opened.client, run_of(project, "tiny-plain", "refit")
+        tags = {"variant": "tiny-plain", records.OUTPUTS: run.data.tags[records.OUTPUTS]}
+        model = client.create_logged_model(run.info.experiment_id, "model", run.info.run_id, tags)
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
+    summary = project.track()
+    assert (summary.created, summary.retired) == (2, 2)  # its parent showed its model, too
+    assert_whole(project)
+    assert content(project) == before
+    assert project.track().skipped == 6
+
+
+def test_a_revision_that_was_half_written(project: Project) -> None:
+    """The new score arrived, but not the tag that says so."""
+    project.track()
+    path = project.root / paths.metrics("tiny-plain")
+    metrics = json.loads(path.read_text())
+    old, new = metrics["accuracy"]["mean"], metrics["accuracy"]["mean"] / 2
+    metrics["accuracy"]["mean"] = new
+    files.write_json(path, metrics)
+    run = run_of(project, "tiny-plain")
+    finished = run.info.end_time
+    with store.opened(project.uri, {}) as opened:
+        opened.client.log_metric(run.info.run_id, "accuracy", new, finished, step=1)
+    project.track()
+    history = project.client.get_metric_history(run.info.run_id, "accuracy")
+    assert [(point.value, point.step) for point in history] == [(old, 0), (new, 1)]
 
 
 def test_a_locked_database_is_tried_again(

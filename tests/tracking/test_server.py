@@ -1,5 +1,6 @@
 """Tracking to a real `mlflow server` on PostgreSQL: it dies, drags, errs, is tracked to by two."""
 
+import itertools
 import json
 import os
 import re
@@ -319,8 +320,15 @@ def track_without_lease(project: Project) -> None:
 def test_what_two_without_a_lease_do_is_settled_later(
     project: Project, proxy: Proxy, expected: dict[str, Any], processes: Any
 ) -> None:
-    there = project.on(proxy.uri)
-    at_once(3, processes, track_without_lease, there)
+    """Neither sees a run of the other before it makes its own."""
+    there, both, searches = project.on(proxy.uri), threading.Barrier(2), itertools.count()
+
+    def plan(_: int, method: str, path: str) -> None:
+        if path.endswith("runs/search") and next(searches) < 2:
+            both.wait(60)
+
+    proxy.follow(plan)
+    assert at_once(2, processes, track_without_lease, there) == [0, 0]
     created = [path for _, path in proxy.seen if path.endswith("runs/create")]
     assert len(created) > 6
     track_at_last(there, expected, proxy)
