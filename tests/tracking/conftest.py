@@ -17,9 +17,28 @@ with warnings.catch_warnings():  # MLflow's own, the first time that it is impor
     warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
     import mlflow.pyfunc
     import mlflow.pytorch
+    from mlflow import MlflowClient
     from projects import PARAMS, Project, fabricate, write_comparison
+    from servers import (
+        NO_DATABASE,
+        Postgres,
+        Proxy,
+        Server,
+        postgresql,
+        running_postgres,
+        running_proxy,
+    )
 
     from foldwise.tracking import place, store
+
+PRELOADED = (
+    "foldwise.evaluation",
+    "foldwise.tracking.mirror",
+    "foldwise.tracking.models",
+    "mlflow.pyfunc",
+    "pytest",
+    "torch._dynamo",
+)
 
 
 # --- projects ---------------------------------------------------------------------------------
@@ -96,3 +115,41 @@ def processes() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED])
     return context
+
+
+# --- tracking servers -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL cluster of its own."""
+    programs = postgresql()
+    if programs is None:
+        pytest.skip(NO_DATABASE)
+    with running_postgres(programs) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def module_server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real `mlflow server` on it, with proxied artifacts; takes seconds."""
+    server = Server(postgres.create("mlflow"), tmp_path_factory.mktemp("server"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def empty_server(module_server: Server) -> Server:
+    """The module's server with nothing in it but its default experiment."""
+    client = MlflowClient(module_server.uri)
+    for experiment in client.search_experiments(filter_string="name != 'Default'"):
+        client.rename_experiment(experiment.experiment_id, f"old {experiment.experiment_id}")
+        client.delete_experiment(experiment.experiment_id)
+    return module_server
+
+
+@pytest.fixture
+def proxy(empty_server: Server) -> Iterator[Proxy]:
+    """Something between `track` and the server that can go wrong."""
+    with running_proxy(empty_server) as running:
+        yield running

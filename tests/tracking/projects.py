@@ -2,8 +2,9 @@
 
 import hashlib
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,26 +55,32 @@ variants:
 
 @dataclass
 class Project:
-    """A project's folder with run folders in it."""
+    """A project's folder with run folders in it, and the environment that it is tracked in."""
 
     root: Path
     config: Config
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def uri(self) -> str:
-        return tracking.store_uri({}, self.root)
+        return tracking.store_uri(self.environ, self.root)
 
     @property
     def client(self) -> MlflowClient:
         return MlflowClient(self.uri)
 
     def track(self, **options: Any) -> tracking.Summary:
-        return tracking.track(self.config, self.root, {}, **options)
+        return tracking.track(self.config, self.root, self.environ, **options)
 
     def only(self, *names: str) -> "Project":
         """The same folder with fewer variants declared."""
         variants = {name: self.config.variants[name] for name in names}
-        return Project(self.root, self.config.model_copy(update={"variants": variants}))
+        fewer = self.config.model_copy(update={"variants": variants})
+        return replace(self, config=fewer)
+
+    def on(self, address: str, **environ: str) -> "Project":
+        """The same folder, tracked to another store."""
+        return replace(self, environ={"MLFLOW_TRACKING_URI": address, **environ})
 
 
 # --- fabricated runs --------------------------------------------------------------------------
@@ -260,3 +267,14 @@ def run_of(project: Project, variant: str, split: str | None = None) -> mlflow.e
 def models_of(project: Project) -> list[Any]:
     ids = [e.experiment_id for e in project.client.search_experiments()]
     return list(project.client.search_logged_models(ids))
+
+
+def assert_whole(project: Project) -> None:
+    """Six finished runs and five models, each once."""
+    seen = content(project)
+    assert len(seen) == 6
+    assert {facts[0][0] for facts in seen.values()} == {"FINISHED"}
+    assert {facts[5] for facts in seen.values()} == {1}
+    models = models_of(project)
+    assert len(models) == 5
+    assert {model.status for model in models} == {"READY"}

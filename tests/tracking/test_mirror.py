@@ -5,14 +5,10 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import sys
-import threading
-import time
 from contextlib import closing
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +19,13 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 from projects import (
     EPOCHS,
     STARTED,
     Project,
+    assert_whole,
     complete_run,
     content,
     dump,
@@ -368,17 +365,6 @@ def raise_killed() -> None:
     raise Killed
 
 
-def assert_whole(project: Project) -> None:
-    """Six finished runs and five models, each once."""
-    seen = content(project)
-    assert len(seen) == 6
-    assert {facts[0][0] for facts in seen.values()} == {"FINISHED"}
-    assert {facts[5] for facts in seen.values()} == {1}
-    models = models_of(project)
-    assert len(models) == 5
-    assert {model.status for model in models} == {"READY"}
-
-
 @pytest.mark.parametrize("calls", [1, 4, 5, 6, 7, 44])
 def test_an_interrupted_track_is_completed_without_doubles(project: Project, calls: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -418,6 +404,39 @@ def test_ghost_runs_are_retired(project: Project, monkeypatch: pytest.MonkeyPatc
         assert project.track().retired == 6
     assert_whole(project)
     assert project.track().skipped == 6
+
+
+def test_a_run_that_shows_two_models_is_made_anew(project: Project) -> None:
+    """As two that mended it at the same time would leave it."""
+    project.track()
+    before = content(project)
+    with store.opened(project.uri, {}) as opened:
+        client, run = opened.client, run_of(project, "tiny-plain", "refit")
+        tags = {"variant": "tiny-plain", records.OUTPUTS: run.data.tags[records.OUTPUTS]}
+        model = client.create_logged_model(run.info.experiment_id, "model", run.info.run_id, tags)
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
+    summary = project.track()
+    assert (summary.created, summary.retired) == (2, 2)  # its parent showed its model, too
+    assert_whole(project)
+    assert content(project) == before
+    assert project.track().skipped == 6
+
+
+def test_a_revision_that_was_half_written(project: Project) -> None:
+    """The new score arrived, but not the tag that says so."""
+    project.track()
+    path = project.root / paths.metrics("tiny-plain")
+    metrics = json.loads(path.read_text())
+    old, new = metrics["accuracy"]["mean"], metrics["accuracy"]["mean"] / 2
+    metrics["accuracy"]["mean"] = new
+    files.write_json(path, metrics)
+    run = run_of(project, "tiny-plain")
+    finished = run.info.end_time
+    with store.opened(project.uri, {}) as opened:
+        opened.client.log_metric(run.info.run_id, "accuracy", new, finished, step=1)
+    project.track()
+    history = project.client.get_metric_history(run.info.run_id, "accuracy")
+    assert [(point.value, point.step) for point in history] == [(old, 0), (new, 1)]
 
 
 def test_a_locked_database_is_tried_again(
@@ -473,41 +492,6 @@ def at_once(project: Project, processes: Any) -> None:
 
 
 # --- stores that cannot be used ---------------------------------------------------------------
-
-
-def test_a_server_that_is_not_there(project: Project) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-    start = time.monotonic()
-    with pytest.raises(TrackingError, match=r"safe, and `foldwise track`"):
-        tracking.track(project.config, project.root, {"MLFLOW_TRACKING_URI": address})
-    assert time.monotonic() - start < 15
-
-
-def test_a_server_that_never_answers(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PROBE_SECONDS", 0.3)
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(TrackingError, match="does not answer"):
-            store.probe(address, {})
-
-
-class Broken(BaseHTTPRequestHandler):
-    """Answers 500 to everything."""
-
-    def do_GET(self) -> None:
-        self.send_error(500)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def test_a_server_that_is_broken() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(TrackingError, match="status 500"):
-            store.probe(f"http://127.0.0.1:{server.server_port}", {})
-        server.shutdown()
 
 
 def test_a_file_that_is_no_database(bare: Project) -> None:

@@ -24,7 +24,14 @@ from typing import TYPE_CHECKING
 
 from foldwise import files
 from foldwise.config import Config
-from foldwise.tracking.place import CHAMPION, TELEMETRY_OFF, is_built, store_uri, ui_command
+from foldwise.tracking.place import (
+    CHAMPION,
+    TELEMETRY_OFF,
+    is_built,
+    shown,
+    store_uri,
+    ui_command,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +106,7 @@ class Summary:
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [f"{self.uri}: {self._counts() or 'nothing to track'}"]
+        lines = [f"{shown(self.uri)}: {self._counts() or 'nothing to track'}"]
         if self.missing:
             lines.append(f"not trained yet, so not tracked: {', '.join(self.missing)}")
         return "\n".join(lines + self.notes)

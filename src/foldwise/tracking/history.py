@@ -92,7 +92,7 @@ class Past:
             _get(side, side.files.find(folder.as_posix()), scratch)
         charts = _charts(self.drawing, side, scratch) if self.drawing else None
         with store.opened(self.history.uri, self.environ) as opened:
-            mirror.sync(opened, lacking, charts, self.history)
+            mirror.add(opened, lacking, charts, self.history)
         self.known |= {run.outputs for run in lacking}
 
     def _lacking(self, runs: Iterable[VariantRun]) -> list[VariantRun]:

@@ -4,11 +4,12 @@ A run is complete once it is not RUNNING any more: its status is the last thing 
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,6 @@ from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
-    LoggedModel,
     LoggedModelOutput,
     LoggedModelStatus,
     Metric,
@@ -37,14 +37,14 @@ from tqdm import tqdm
 
 from foldwise import journal, paths, results
 from foldwise.config import Config
-from foldwise.tracking import Charts, Summary, Tracked, place, records, registry, store
+from foldwise.errors import TrackingError
+from foldwise.tracking import Charts, Summary, Tracked, lease, place, records, registry, store
 from foldwise.tracking.records import (
     CREATED,
     CURRENT,
     LIVE,
     NOTE,
     OUTPUTS,
-    REVISION,
     SPEC,
     SUMMARY,
     Record,
@@ -55,8 +55,10 @@ from foldwise.tracking.store import LockedError, Store
 if TYPE_CHECKING:
     from foldwise.tracking.models import Exporter
 
+REFIT = results.split_name(results.REFIT, results.REFIT)
 MODEL = "model"  # name of a run's model: runs:/<id>/model
 STUDY = "foldwise.study"  # tag of an experiment that is one
+KIND = "custom_model_development"  # the views that the MLflow UI gives it: runs, not traces
 DIGEST = 16  # of a data set: MLflow takes 36 characters; the whole one is a tag
 PAGE = 1000
 RUNNING = "RUNNING"
@@ -71,9 +73,9 @@ def mirror(
     runs = [run for run in found.values() if run is not None]
     uri = place.store_uri(environ, root)
     summary = Summary(uri, missing=[name for name, run in found.items() if run is None])
-    with store.opened(uri, environ) as opened:
+    with store.opened(uri, environ) as opened, _held(opened, runs) as (experiments, renew):
         watched = live_runs(opened.client, root)
-        experiments = sync(opened, runs, charts, summary, watched)
+        _sync(opened, experiments, runs, charts, summary, renew, watched)
         if watched:
             _clear(opened.client, root, summary)
         for study, experiment in experiments.items():
@@ -81,6 +83,7 @@ def mirror(
             baseline = config.studies[study].comparison.baseline if study in config.studies else ""
             model = registry.Registered(opened.client, experiment, mine, baseline, summary)
             _patiently(uri, model.sync)
+            renew()
         if not place.is_experiment(root):
             own = uri == place.store_uri({}, root)
             ids = _studies(opened.client) if own else list(experiments.values())
@@ -90,25 +93,39 @@ def mirror(
     return summary
 
 
-def sync(
+def add(opened: Store, runs: Sequence[VariantRun], charts: Charts | None, summary: Summary) -> None:
+    """Mirror variants into an open store and nothing else, counting in `summary`."""
+    with _held(opened, runs) as (experiments, renew):
+        _sync(opened, experiments, runs, charts, summary, renew)
+
+
+@contextmanager
+def _held(
+    opened: Store, runs: Sequence[VariantRun]
+) -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
+    """The experiments of the runs' studies, study → id, leased; and how to renew the lease."""
+    names = dict.fromkeys(run.study for run in runs)
+    experiments = {study: experiment_of(opened, study, runs) for study in names}
+    with lease.held(opened, experiments.values()) as renew:
+        yield experiments, renew
+
+
+def _sync(
     opened: Store,
+    experiments: Mapping[str, str],
     runs: Sequence[VariantRun],
     charts: Charts | None,
     summary: Summary,
+    renew: Callable[[], None],
     watched: Sequence[Run] = (),
-) -> dict[str, str]:
-    """Mirror variants into an open store, counting in `summary`; study → id of its experiment.
-
-    `watched` are runs of the live view, which are taken over where they show the same training.
-    """
-    names = dict.fromkeys(run.study for run in runs)
-    experiments = {study: experiment_of(opened, study, runs) for study in names}
+) -> None:
+    """Mirror variants; runs of the live view that show the same training are taken over."""
     with _bar(runs) as bar:
         for run in runs:
             live = begun(watched, run.attempt) if watched else {}
-            variant = Variant(opened, experiments[run.study], run, live, charts, summary, bar)
+            experiment = experiments[run.study]
+            variant = Variant(opened, experiment, run, live, charts, summary, bar, renew)
             _patiently(opened.uri, variant.sync)
-    return experiments
 
 
 def is_complete(client: MlflowClient, run: VariantRun) -> bool:
@@ -119,14 +136,17 @@ def is_complete(client: MlflowClient, run: VariantRun) -> bool:
 
 def retire(client: MlflowClient, run: Run) -> None:
     """Delete a run and its models, as MLflow's UI does."""
-    for model in _models(client, run.info.experiment_id, run.info.run_id):
+    models = client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
+    )
+    for model in models:
         client.delete_logged_model(model.model_id)
     client.delete_run(run.info.run_id)
 
 
 def runs_table(uri: str, study: str | None = None) -> pd.DataFrame:
     """See `foldwise.tracking.runs_table`."""
-    with store.translated(uri):
+    with store.reading(uri, os.environ):
         client = MlflowClient(uri)
         return pd.DataFrame([_line(run) for run in _search(client, _studies(client, study), "")])
 
@@ -145,32 +165,35 @@ class Variant:
     charts: Charts | None
     summary: Summary
     bar: "tqdm[Any]"
+    renew: Callable[[], None]
 
     def sync(self) -> None:
         """Make the store say what the run folder says."""
-        found = self._found()
+        children = [self.run.child(index) for index in range(len(self.run.splits))]
+        specs = [self.run.spec, *(record.spec for record in children)]
+        runs = self._found()
+        whole = _is_whole(runs, specs)
+        found = _by_spec(runs if whole else self._settle(runs))
         with tempfile.TemporaryDirectory(prefix="foldwise-") as scratch:
             self._scratch = Path(scratch)
-            parent = self._claim(self.run.parent, found)
-            splits = enumerate(self.run.splits)
-            children = {s: self._child(i, parent.info.run_id, found) for i, s in splits}
-            self._parent(parent, children.get((results.REFIT, results.REFIT)), found)
-        expected = 1 + len(children)
-        if len(found) != expected:
-            self._settle()
+            parent = self._claim(self.run.parent, found).info.run_id
+            for index, record in enumerate(children):
+                self._child(index, record, parent, found)
+            made = found if whole else self._gather(specs)
+            refits = [made[record.spec] for record in children if record.name == REFIT]
+            self._parent(made[self.run.spec], refits, found)
         self.summary.tracked[self.run.name] = Tracked(
-            self.run.spec, self.run.outputs, self.run.manifest["status"], expected
+            self.run.spec, self.run.outputs, self.run.manifest["status"], len(specs)
         )
 
     def _found(self) -> list[Run]:
         """All runs of this variant with these results."""
         return _search(self.store.client, [self.experiment], _condition(self.run))
 
-    def _claim(self, record: Record, found: Iterable[Run], parent: str | None = None) -> Run:
-        """The run of a record: the best that there is, else the live view's, else a new one."""
-        same = [run for run in found if run.data.tags[SPEC] == record.spec]
-        if same:
-            return min(same, key=_preference)
+    def _claim(self, record: Record, found: Mapping[str, Run], parent: str | None = None) -> Run:
+        """The run of a record: the one that there is, else the live view's, else a new one."""
+        if record.spec in found:
+            return found[record.spec]
         tags = {OUTPUTS: record.outputs, CURRENT: self.run.current}
         if record.spec in self.live:
             return self._take_over(self.live[record.spec], record, tags, parent)
@@ -189,32 +212,35 @@ class Variant:
 
     # --- children and parent ------------------------------------------------------------------
 
-    def _child(self, index: int, parent: str, found: Sequence[Run]) -> str:
-        """Mirror one split; the id of its run."""
-        record = self.run.child(index)
+    def _child(self, index: int, record: Record, parent: str, found: Mapping[str, Run]) -> None:
+        """Mirror one split."""
         run = self._claim(record, found, parent)
         if run.info.status == RUNNING:
-            repair = run in found
             self.store.log_points(run.info.run_id, self.run.curves(index))
-            self._finish(run, record, self._model(index, run, repair), repair)
+            self._finish(run, record, self._model(index, run), record.spec in found)
         else:
             self._revise(run, record, {MLFLOW_PARENT_RUN_ID: parent})
-        self.bar.update()
-        return str(run.info.run_id)
+        self._advance()
 
-    def _parent(self, run: Run, refit: str | None, found: Sequence[Run]) -> None:
-        """Mirror the variant itself; `refit` is the run of the model trained on all rows."""
+    def _parent(self, run: Run, refits: Sequence[Run], found: Mapping[str, Run]) -> None:
+        """Mirror the variant itself; it shows the model trained on all rows, too."""
         record = self.run.parent
         incomplete = run.info.status == RUNNING
         revised = run.data.tags.get(SUMMARY) != record.summary
         if revised and (incomplete or self.run.current == "true"):
             self._log_charts(run.info.run_id)
         if incomplete:
-            self._adopt(run.info.run_id, refit)
-            self._finish(run, record, None, run in found)
+            models = {model for refit in refits for model in _shown(refit)}
+            for model in models - set(_shown(run)):
+                self._show(run.info.run_id, model)
+            self._finish(run, record, None, record.spec in found)
         else:
             self._revise(run, record, {})
+        self._advance()
+
+    def _advance(self) -> None:
         self.bar.update()
+        self.renew()
 
     def _finish(self, run: Run, record: Record, model: str | None, repair: bool) -> None:
         """Log what is not logged yet; the status, which makes the run complete, comes last."""
@@ -225,7 +251,7 @@ class Variant:
             run_id,
             metrics=facts + self._finals(run, record, model),
             params=[Param(key, value) for key, value in record.params.items()],
-            tags=_revised_tags(run, record),
+            tags=_revised_tags(record),
         )
         if LIVE in run.data.tags:
             client.delete_tag(run_id, LIVE)
@@ -241,7 +267,7 @@ class Variant:
         metrics: list[Metric] = []
         if current and tags.get(SUMMARY) != record.summary:
             metrics = self._finals(run, record, None)
-            changes += _revised_tags(run, record)
+            changes += _revised_tags(record)
         if changes:
             client.log_batch(run_id, metrics=metrics, tags=changes)
             self.summary.updated += 1
@@ -249,12 +275,12 @@ class Variant:
             self.summary.skipped += 1
 
     def _finals(self, run: Run, record: Record, model: str | None) -> list[Metric]:
-        """Final metrics; a later revision is a later step, so that MLflow shows it."""
-        step, data = _revision(run, record), self._input.dataset
+        """Final metrics; a changed one has a later step, so that MLflow shows it."""
+        latest = {metric.key: metric for metric in run.data._metric_objs}
+        data = self._input.dataset
+        of_model = (model, data.name, data.digest) if model else ()
         return [
-            Metric(key, value, record.finished, step, model, data.name, data.digest)
-            if model
-            else Metric(key, value, record.finished, step)
+            Metric(key, value, record.finished, _step(latest.get(key), value), *of_model)
             for key, value in record.finals.items()
         ]
 
@@ -267,47 +293,31 @@ class Variant:
         if pictures:
             self.store.client.log_artifacts(run_id, str(folder), "charts")
 
-    def _adopt(self, parent: str, child: str | None) -> None:
-        """Show the model of one child with the parent, too."""
-        known = {output.model_id for output in self._outputs(parent)}
-        models = self._outputs(child) if child else []
-        missing = [model for model in models if model.model_id not in known]
-        if missing:
-            self.store.client.log_outputs(parent, missing)
-
     # --- models and data ----------------------------------------------------------------------
 
-    def _model(self, index: int, run: Run, repair: bool) -> str:
+    def _model(self, index: int, run: Run) -> str:
         """The id of a run's model; shown with the run only once its files are all there."""
-        client, run_id = self.store.client, run.info.run_id
-        ready = self._ready_model(run_id) if repair else None
-        model_id = ready or self._new_model(index, run_id)
-        known = {output.model_id for output in self._outputs(run_id)} if repair else set()
-        if model_id not in known:
-            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
-        return model_id
+        shown = _shown(run)
+        return shown[0] if shown else self._new_model(index, run.info.run_id)
 
     def _new_model(self, index: int, run_id: str) -> str:
         client, split = self.store.client, results.split_name(*self.run.splits[index])
         tags = {"study": self.run.study, "variant": self.run.name, "split": split}
+        tags |= {OUTPUTS: self.run.outputs}
         model = client.create_logged_model(self.experiment, MODEL, run_id, tags)
         folder = self._exporter.save(index, model, run_id)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        self._show(run_id, model.model_id)
         return model.model_id
 
-    def _ready_model(self, run_id: str) -> str | None:
-        """The finished model of a run that an earlier `track` began; unfinished ones go."""
-        models = _models(self.store.client, self.experiment, run_id)
-        ready = [model.model_id for model in models if model.status == LoggedModelStatus.READY]
-        for model in models:
-            if model.model_id not in ready[:1]:
-                self.store.client.delete_logged_model(model.model_id)
-        return ready[0] if ready else None
-
-    def _outputs(self, run_id: str) -> list[LoggedModelOutput]:
-        outputs = self.store.client.get_run(run_id).outputs
-        return list(outputs.model_outputs) if outputs else []
+    def _show(self, run_id: str, model_id: str) -> None:
+        """Show a model with a run; sent twice, the request fails although it is done."""
+        try:
+            self.store.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+        except MlflowException:
+            if model_id not in _shown(self.store.client.get_run(run_id)):
+                raise
 
     @cached_property
     def _exporter(self) -> "Exporter":
@@ -334,18 +344,54 @@ class Variant:
 
     # --- duplicates ---------------------------------------------------------------------------
 
-    def _settle(self) -> None:
-        """Look again, and retire what another `track`, or a request sent twice, doubled."""
-        groups: dict[str, list[Run]] = defaultdict(list)
-        for run in sorted(self._found(), key=_preference):
-            groups[run.data.tags[SPEC]].append(run)
-        for run in (run for group in groups.values() for run in group[1:]):
-            retire(self.store.client, run)
+    def _settle(self, found: Sequence[Run]) -> list[Run]:
+        """The runs that stay, one of each spec; the others go, and models that no run shows.
+
+        What is doubled or half made comes of a request that was sent twice, of another `track`
+        at the same time, or of one that was killed.
+        """
+        models = set(self._models()) if found else set()
+        kept: list[Run] = []
+        for run in sorted(found, key=_preference):  # children before the parent, which shows
+            known = models if run.data.tags["role"] == "split" else _all_shown(kept)  # one of them
+            doubled = run.data.tags[SPEC] in _by_spec(kept) or len(_shown(run)) > 1
+            if not doubled and set(_shown(run)) <= known:
+                kept.append(run)
+                continue
+            self.store.client.delete_run(run.info.run_id)
             self.summary.retired += 1
-        parent = groups.pop(self.run.spec)[0].info.run_id
-        for run in (group[0] for group in groups.values()):
-            if run.data.tags.get(MLFLOW_PARENT_RUN_ID) != parent:
+        for model in models - _all_shown(kept):
+            with store.done_already("RESOURCE_DOES_NOT_EXIST"):
+                self.store.client.delete_logged_model(model)
+        return kept
+
+    def _gather(self, specs: Iterable[str]) -> dict[str, Run]:
+        """What there is now, by spec, settled and under one parent."""
+        runs = _by_spec(self._settle(self._found()))
+        if set(runs) != set(specs):
+            raise TrackingError(
+                f"{place.shown(self.store.uri)}: runs of '{self.run.name}' went away meanwhile, as "
+                f"another `track` or a person deleted them; {place.SAFE}"
+            )
+        parent = runs[self.run.spec].info.run_id
+        for run in runs.values():
+            stray = run.data.tags.get(MLFLOW_PARENT_RUN_ID, parent) != parent
+            if stray and run.data.tags["role"] == "split":
                 self.store.client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent)
+        return runs
+
+    def _models(self) -> list[str]:
+        """The ids of this variant's models with these results."""
+        found: list[str] = []
+        token = None
+        while True:
+            page = self.store.client.search_logged_models(
+                [self.experiment], _condition(self.run), page_token=token
+            )
+            found += [model.model_id for model in page]
+            token = page.token
+            if not token:
+                return found
 
 
 # --- the live view ----------------------------------------------------------------------------
@@ -430,28 +476,23 @@ def _supersede(
 def experiment_of(opened: Store, study: str, runs: Iterable[VariantRun]) -> str:
     """The id of a study's experiment, made or restored where it has to be."""
     client, location = opened.client, place.artifacts(opened.uri)
-    found = client.get_experiment_by_name(study)
-    if found is None:
-        _create_experiment(client, study, f"{location}/{study}" if location else None)
-        found = client.get_experiment_by_name(study)
-    assert found is not None  # made above
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
     mine = [run for run in runs if run.study == study]
     current = any(run.current == "true" for run in mine)
     editions = sorted({run.dataset["edition"] for run in mine})
-    for key, value in ((STUDY, study), ("edition", ", ".join(editions))):
+    tags = {STUDY: study, "edition": ", ".join(editions), "mlflow.experimentKind": KIND}
+    found = client.get_experiment_by_name(study)
+    if found is None:
+        with store.done_already("RESOURCE_ALREADY_EXISTS"):
+            client.create_experiment(study, f"{location}/{study}" if location else None, tags)
+        found = client.get_experiment_by_name(study)
+    assert found is not None  # made above
+    if found.lifecycle_stage == "deleted":
+        with store.done_already("RESOURCE_DOES_NOT_EXIST"):
+            client.restore_experiment(found.experiment_id)
+    for key, value in tags.items():
         if key not in found.tags or (current and found.tags[key] != value):
             client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
-
-
-def _create_experiment(client: MlflowClient, study: str, location: str | None) -> None:
-    try:
-        client.create_experiment(study, location)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another `track` was faster
-            raise
 
 
 def _studies(client: MlflowClient, study: str | None = None) -> list[str]:
@@ -478,26 +519,39 @@ def _condition(run: VariantRun) -> str:
     return f"tags.variant = '{run.name}' AND tags.`{OUTPUTS}` = '{run.outputs}'"
 
 
-def _models(client: MlflowClient, experiment: str, run_id: str) -> list[LoggedModel]:
-    return list(client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
+def _shown(run: Run) -> list[str]:
+    """The ids of the models that a run shows."""
+    return [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
 
 
-def _preference(run: Run) -> tuple[bool, int, str]:
-    """Complete runs first, then the oldest."""
+def _all_shown(runs: Iterable[Run]) -> set[str]:
+    return {model for run in runs for model in _shown(run)}
+
+
+def _by_spec(runs: Iterable[Run]) -> dict[str, Run]:
+    return {run.data.tags[SPEC]: run for run in runs}
+
+
+def _is_whole(found: Sequence[Run], specs: Sequence[str]) -> bool:
+    """Whether there is one complete run of each spec, and nothing else."""
+    complete = [run for run in found if run.info.status != RUNNING and len(_shown(run)) <= 1]
+    return len(complete) == len(found) == len(specs) and set(_by_spec(complete)) == set(specs)
+
+
+def _preference(run: Run) -> tuple[bool, bool, int, str]:
+    """Children first, of each complete runs first, then the oldest."""
     tags = run.data.tags
-    return run.info.status == RUNNING, int(tags.get(CREATED, 0)), run.info.run_id
+    running = run.info.status == RUNNING
+    return tags["role"] == "variant", running, int(tags.get(CREATED, 0)), run.info.run_id
 
 
-def _revision(run: Run, record: Record) -> int:
-    """How often final metrics have changed since the run was created."""
-    stored = run.data.metrics
-    changed = any(stored.get(key, value) != value for key, value in record.finals.items())
-    return int(run.data.tags.get(REVISION, 0)) + changed
+def _step(latest: Metric | None, value: float) -> int:
+    """The step of a final metric: of what is there where it is the same, else the next."""
+    return 0 if latest is None else latest.step + (latest.value != value)
 
 
-def _revised_tags(run: Run, record: Record) -> list[RunTag]:
-    tags = {SUMMARY: record.summary, REVISION: str(_revision(run, record))}
-    tags |= {NOTE: record.note} if record.note else {}
+def _revised_tags(record: Record) -> list[RunTag]:
+    tags = {SUMMARY: record.summary} | ({NOTE: record.note} if record.note else {})
     return [RunTag(key, value) for key, value in tags.items()]
 
 
@@ -517,4 +571,4 @@ def _line(run: Run) -> dict[str, Any]:
 
 def _bar(runs: Iterable[VariantRun]) -> "tqdm[Any]":
     total = sum(1 + len(run.splits) for run in runs)
-    return tqdm(total=total, desc="track", unit="run", file=sys.stderr, disable=None, leave=None)
+    return tqdm(total=total, desc="track", unit="run", file=sys.stderr, disable=None)

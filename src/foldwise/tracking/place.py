@@ -1,5 +1,6 @@
 """Where the MLflow store is, and the command that shows it. Imports no mlflow."""
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
 CHAMPION = "champion"  # alias of a study's best model: models:/<study>@champion
 TELEMETRY_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+SAFE = "the results in runs/ are safe, and `foldwise track` completes the mirror"
 LOCAL_HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*"
 
 
@@ -74,6 +76,11 @@ def ui_command(root: Path, environ: Mapping[str, str], port: int = 5000) -> list
     command += ["--default-artifact-root", location, "--artifacts-destination", location]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     return [*command, "--allowed-hosts", LOCAL_HOSTS, "--workers", "2"]
+
+
+def shown(uri: str) -> str:
+    """An address as it may be printed: without user and password."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
 def _sqlite(path: Path) -> str:

@@ -24,7 +24,7 @@ from foldwise.errors import ResultsError
 from foldwise.tracking import place
 
 SPEC, OUTPUTS, SUMMARY = "foldwise.spec", "foldwise.outputs", "foldwise.summary"
-CURRENT, REVISION, CREATED = "foldwise.current", "foldwise.revision", "foldwise.created"
+CURRENT, CREATED = "foldwise.current", "foldwise.created"
 LIVE = "foldwise.live"  # which training a run shows that has no outputs yet
 BACKFILLED = "foldwise.backfilled"  # tag of runs whose results came from a commit
 NOTE = "mlflow.note.content"

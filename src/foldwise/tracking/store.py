@@ -1,7 +1,6 @@
 """Open a store safely: probe servers, initialise and check databases, one writer at a time."""
 
 import logging
-import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow.store.db_migrations
-import requests
 from alembic.script import ScriptDirectory
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
@@ -21,21 +19,15 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from foldwise.errors import TrackingError
-from foldwise.tracking import place
+from foldwise.tracking import place, server
+from foldwise.tracking.place import SAFE, shown
 from foldwise.tracking.records import Point
 
-PROBE_SECONDS = 6  # twice: a dead server is known within 12 s
 LOCK_SECONDS = 900
 LOG_PAGES = 16384  # 64 MiB of log before it is merged: most pages are written many times
 BUSY_SECONDS = 20  # as MLflow's own connections wait
 BATCH = 1000  # metrics in one request
-HTTP = {  # MLflow's own defaults retry a dead server for four minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-}
 PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
-SAFE = "the results in runs/ are safe, and `foldwise track` completes the mirror"
 
 
 class LockedError(TrackingError):
@@ -75,11 +67,9 @@ def opened(uri: str, environ: Mapping[str, str]) -> Iterator[Store]:
             a database that this version of MLflow can read.
     """
     path = place.database(uri)
-    with _quiet(), _environment(HTTP), translated(uri), _locked(path):
+    with _reached(uri, environ), _locked(path):
         if path is not None:
             _prepare(path, uri)
-        elif uri.startswith("http"):
-            probe(uri, environ)
         with _fewer_syncs(path), _closing(uri):
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
@@ -93,16 +83,23 @@ def reading(uri: str, environ: Mapping[str, str]) -> Iterator[None]:
     Raises:
         TrackingError: it is not there, or as `opened` says.
     """
-    path = place.database(uri)
-    with _quiet(), _environment(HTTP | {PROGRESS_BAR: "false"}), translated(uri):
+    path, silent = place.database(uri), server.environment({PROGRESS_BAR: "false"})
+    with _reached(uri, environ), silent:
         if path is not None:
             if not path.is_file():
                 raise TrackingError(f"{path}: nothing is tracked yet; `foldwise track` makes it")
             _check(path, uri)
-        elif uri.startswith("http"):
-            probe(uri, environ)
         with _closing(uri):
             yield
+
+
+@contextmanager
+def _reached(uri: str, environ: Mapping[str, str]) -> Iterator[None]:
+    """Talk to a store with patience and readable errors; to a server only if it answers."""
+    with _quiet(), server.settings(environ), translated(uri):
+        if server.is_server(uri):
+            server.probe(uri)
+        yield
 
 
 @contextmanager
@@ -110,40 +107,32 @@ def translated(uri: str) -> Iterator[None]:
     """Turn what MLflow, its database and its server raise into a `TrackingError`."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
-        message = " ".join(str(error).split("\n")[:2])
-        if "database is locked" in message:
-            raise LockedError(
-                f"{uri}: another process (the MLflow UI, a sync tool?) holds the database locked; "
-                f"close it and try again; {SAFE}"
-            ) from error
-        raise TrackingError(f"{uri}: MLflow failed: {message[:400]}; {SAFE}") from error
-    except OSError as error:  # those of `requests` are among them
-        raise TrackingError(f"{uri}: {error}; {SAFE}") from error
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise _translation(uri, error) from error
 
 
-def probe(uri: str, environ: Mapping[str, str]) -> None:
-    """Ask a tracking server whether it is there.
+@contextmanager
+def done_already(code: str) -> Iterator[None]:
+    """Take it for done where it fails because it is: sent twice, or another was faster."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != code:
+            raise
 
-    Raises:
-        TrackingError: no sensible answer within 12 seconds.
-    """
-    problem = ""
-    for _ in range(2):
-        try:
-            answer = requests.get(
-                f"{uri.rstrip('/')}/health", timeout=PROBE_SECONDS, verify=_verify(environ)
-            )
-        except requests.RequestException as error:
-            problem = f"does not answer ({type(error).__name__})"
-            continue
-        if answer.status_code < requests.codes.server_error:
-            return
-        problem = f"answers with status {answer.status_code}"
-    raise TrackingError(
-        f"tracking server {uri} {problem}: start it, or correct or unset MLFLOW_TRACKING_URI; "
-        f"{SAFE}"
-    )
+
+def _translation(uri: str, error: Exception) -> TrackingError:
+    if server.is_server(uri) and (known := server.failure(uri, error)):
+        return known
+    if isinstance(error, OSError):  # those of `requests` are among them
+        return TrackingError(f"{shown(uri)}: {error}; {SAFE}")
+    message = " ".join(str(error).split("\n")[:2])
+    if "database is locked" in message:
+        return LockedError(
+            f"{uri}: another process (the MLflow UI, a sync tool?) holds the database locked; "
+            f"close it and try again; {SAFE}"
+        )
+    return TrackingError(f"{shown(uri)}: MLflow failed: {message[:400]}; {SAFE}")
 
 
 # --- databases --------------------------------------------------------------------------------
@@ -306,22 +295,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-@contextmanager
-def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for those that are not set, for as long as the block lasts."""
-    added = {name: value for name, value in defaults.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
-
-
-def _verify(environ: Mapping[str, str]) -> bool | str:
-    """How to check a server's certificate, by MLflow's own variables."""
-    if environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() == "true":
-        return False
-    return environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH", True)

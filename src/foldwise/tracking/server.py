@@ -1,0 +1,138 @@
+"""Talk to a tracking server: is it there, for how long to be patient, what its failures mean."""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+import requests
+from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+from foldwise.errors import TrackingError
+from foldwise.tracking.place import SAFE, shown
+
+PROBE_SECONDS = 12  # name look-up, connections, both attempts: a dead server is known within them
+PROBED = "/api/2.0/mlflow/experiments/search"  # /health knows neither database nor password
+PATIENCE = {  # MLflow's own defaults retry a dead server for four minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # it may ask for hours
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines for each run
+}
+IMPATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+ACCESS = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
+    "of someone who may write"
+)
+ADDRESS = "start it, or correct or unset MLFLOW_TRACKING_URI"
+DENIED = (requests.codes.unauthorized, requests.codes.forbidden)
+
+
+def is_server(uri: str) -> bool:
+    """Whether a store is reached over HTTP."""
+    return uri.startswith(("http://", "https://"))
+
+
+def probe(uri: str) -> None:
+    """Ask a tracking server for an experiment: is it there, does it let us in, has it a database?
+
+    Raises:
+        TrackingError: no sensible answer within `PROBE_SECONDS`.
+    """
+    problem = _within(PROBE_SECONDS, lambda: _problem(uri), "does not answer")
+    if problem:
+        raise TrackingError(f"tracking server {shown(uri)} {problem}; {SAFE}")
+
+
+def failure(uri: str, error: Exception) -> TrackingError | None:
+    """What a server's failure midway means; None where the error says it best itself."""
+    if _status(error) in DENIED:
+        reason = f"refuses access ({_last(error)}): {ACCESS}"
+    elif re.match(r"API request to \S+ failed with (timeout )?exception", str(error)):
+        reason = f"stopped answering ({_last(error)})"
+    else:
+        return None
+    return TrackingError(f"tracking server {shown(uri)} {reason}; {SAFE}")
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables, for as long as the block lasts."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def settings(environ: Mapping[str, str]) -> AbstractContextManager[None]:
+    """What MLflow reads from the environment: our patience, and what the user has set."""
+    return environment(PATIENCE | {k: v for k, v in environ.items() if k.startswith("MLFLOW_")})
+
+
+# --- helpers ----------------------------------------------------------------------------------
+
+
+def _problem(uri: str) -> str:
+    """What is wrong with a server and how to mend it, "" where nothing is."""
+    try:
+        answer = http_request(  # type: ignore[no-untyped-call]
+            get_default_host_creds(uri),  # type: ignore[no-untyped-call]
+            PROBED,
+            "GET",
+            params={"max_results": 1},
+            timeout=PROBE_SECONDS / 2,
+            max_retries=1,
+            backoff_factor=0,
+            backoff_jitter=0,
+            raise_on_status=False,
+        )
+    except MlflowException as error:
+        return f"does not answer ({_last(error)}): {ADDRESS}"
+    status = answer.status_code
+    said = " ".join(answer.text.split())[:200]
+    if status in DENIED:
+        return f"refuses access (status {status}: {said}): {ACCESS}"
+    if status >= requests.codes.server_error:
+        return f"answers with status {status} ({said}): see its log, or {ADDRESS}"
+    if status != requests.codes.ok or not _is_json(answer):
+        return f"is there, but is not MLflow's (status {status} for {PROBED}): {ADDRESS}"
+    return ""
+
+
+def _within(seconds: float, work: Callable[[], str], otherwise: str) -> str:
+    """What some work gives; `otherwise` if it takes too long, however it spends its time."""
+    given: list[str] = []
+    thread = threading.Thread(target=lambda: given.append(work()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return given[0] if given else otherwise
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status that an error stands for."""
+    if isinstance(error, MlflowException):
+        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    answer = getattr(error, "response", None)  # of `requests`, which artifacts go through
+    return None if answer is None else int(answer.status_code)
+
+
+def _is_json(answer: requests.Response) -> bool:
+    try:
+        return isinstance(answer.json(), dict)
+    except requests.JSONDecodeError:
+        return False
+
+
+def _last(error: Exception) -> str:
+    """The innermost cause, which `requests` and urllib3 wrap several times."""
+    return re.split(r": |\(Caused by ", str(error))[-1].strip("\"'() ")[:300]
