@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ GIT |= {records.CURRENT, records.BACKFILLED}
 class Past(Project):
     """A project in git with commits by tag; its workspace has the results of the last one."""
 
-    commits: Mapping[str, str]
+    commits: Mapping[str, str] = field(default_factory=dict)
 
     def backfill(self, *revisions: str, **options: Any) -> tracking.History:
         return tracking.backfill(self.root, revisions or ["start..HEAD"], {}, **options)
@@ -55,7 +55,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Past:
     commits["v2"] = repositories.commit(root, "v2")
     settings = fabricate_all(root, OTHER, 2, 12, "Helps: now.")
     commits["v3"] = repositories.commit(root, "v3")
-    return Past(root, settings, commits)
+    return Past(root, settings, commits=commits)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -388,26 +388,15 @@ def test_a_torn_line_is_not_there_yet(project: Project, trainer: Trainer) -> Non
         assert curve(project, split)[: len(points)] == points
 
 
-@dataclass
-class Served(Project):
-    """The same project, its runs on a server."""
-
-    port: int
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
 def test_a_server_that_dies_and_comes_back(
     project: Project, trainer: Trainer, empty_database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The training goes on meanwhile; the follower says so, and makes up for what it missed."""
     shutil.copy(empty_database, project.root / "server.db")
     port = free_port()
-    server = Served(project.root, project.config, port)
+    environ = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    server = replace(project, environ=environ)
     command = server_command(project.root, port)
-    environ = {"MLFLOW_TRACKING_URI": server.uri}
 
     def looks(process: Any) -> Iterator[bool]:
         with serving(project.root, port, command):
