@@ -69,6 +69,7 @@ def test_broken_found_mended_and_well_again(
         return stopped.value.code
 
     monkeypatch.chdir(workspace.root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # mlflow sets it, too
     repositories.write_params(workspace.root, WITHOUT_DROPOUT)
     shutil.rmtree(paths.COMPARISONS)  # made up: nothing that could be drawn
     repositories.commit_only(workspace.root, "without")

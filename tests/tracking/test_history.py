@@ -263,6 +263,7 @@ def test_the_command(
         return stopped.value.code
 
     monkeypatch.chdir(past.root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # mlflow sets it, too
     shutil.rmtree(paths.COMPARISONS)  # made up: nothing that could be drawn
     assert status("--rev", "v1") == 0
     out = capsys.readouterr().out.splitlines()
