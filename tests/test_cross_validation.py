@@ -60,6 +60,14 @@ def test_every_split_is_there_once_and_refit_is_last() -> None:
     assert run.history[run.history["fold"] == REFIT]["validation_loss"].isna().all()
 
 
+def test_a_gpu_takes_all_splits_of_a_size_at_once() -> None:
+    v, data = variant(folds=4, repeats=5), dataset(rows=42)
+    plan = splits(split_table(data.y, v.cv))
+    on_gpu = plan_chunks(v, plan, data, "cuda")
+    assert [len(c.splits) for c in on_gpu] == [10, 10, 1]
+    assert max(len(c.splits) for c in plan_chunks(v, plan, data)) <= 5
+
+
 def test_predictions_are_those_of_the_stored_models() -> None:
     v, data = variant(network={"batch_norm": True}), dataset(rows=42)
     run = run_of(v, data)

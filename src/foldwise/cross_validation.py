@@ -67,12 +67,15 @@ def cross_validate(
     """
     started = time.time()
     plan = splits(table)
-    chunks = plan_chunks(variant, plan, dataset)
-    manifest = _manifest(variant, dataset, plan, split_digest, environ)
-    facts = _facts(started, manifest["device"], environ)
+    device = executors.choose_device(environ)
+    chunks = plan_chunks(variant, plan, dataset, device)
+    manifest = _manifest(variant, dataset, plan, split_digest, device)
+    facts = _facts(started, device, environ)
     journal({"manifest": manifest, "facts": facts})
     try:
-        trained = executors.run_chunks(chunks, dataset, environ, lambda line: journal(vars(line)))
+        trained = executors.run_chunks(
+            chunks, dataset, device, environ, lambda line: journal(vars(line))
+        )
     except DivergedError as error:
         return _failed(manifest, facts, str(error), dataset)
     return RunFiles(
@@ -87,14 +90,17 @@ def cross_validate(
     )
 
 
-def plan_chunks(variant: Variant, plan: Sequence[Split], dataset: Dataset) -> list[Chunk]:
-    """Splits that train as one stack: equally many training rows, and small enough together.
+def plan_chunks(
+    variant: Variant, plan: Sequence[Split], dataset: Dataset, device: str = "cpu"
+) -> list[Chunk]:
+    """Splits that train as one stack: equally many training rows, and on a CPU few enough.
 
-    A fixed function of the study and the network, never of the machine, so that results do
-    not depend on it.
+    A GPU takes as many at once as there are. On a CPU it is a fixed function of the study and
+    the network, never of the machine, so that results do not depend on it.
     """
     inputs = int(np.prod(dataset.X.shape[1:]))
-    most = stack_size(variant.network, inputs, networks.logits_for(len(dataset.class_names)))
+    outputs = networks.logits_for(len(dataset.class_names))
+    most = len(plan) if device == "cuda" else stack_size(variant.network, inputs, outputs)
     chunks = []
     by_size = sorted(plan, key=lambda split: len(split.train))
     for _, group in groupby(by_size, key=lambda split: len(split.train)):
@@ -215,7 +221,7 @@ def _manifest(
     dataset: Dataset,
     plan: Sequence[Split],
     split_digest: str,
-    environ: Mapping[str, str],
+    device: str,
 ) -> dict[str, Any]:
     inputs = int(np.prod(dataset.X.shape[1:]))
     outputs = networks.logits_for(len(dataset.class_names))
@@ -230,7 +236,7 @@ def _manifest(
         "code_digest": code_digest(),
         "versions": {name: version(name) for name in ("foldwise", "numpy", "torch")}
         | {"python": platform.python_version()},
-        "device": executors.choose_device(environ),
+        "device": device,
         "parameters": stack.parameters_per_model(),
         "splits": [[split.repeat, split.fold] for split in plan],
     }

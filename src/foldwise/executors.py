@@ -28,20 +28,20 @@ _worker: dict[str, Any] = {}  # what a worker process was given when it started
 def run_chunks(
     chunks: Sequence[Chunk],
     dataset: Dataset,
+    device: str = "cpu",
     environ: Mapping[str, str] = os.environ,
     record: Callable[[Recorded], object] = lambda recorded: None,
 ) -> list[Trained]:
     """Train every chunk; results in the order of `chunks`.
 
-    FOLDWISE_WORKERS sets the number of processes (default: the cores this process may use),
-    FOLDWISE_DEVICE the device (auto, cpu, cuda). On a GPU all chunks run in this process.
-    `record` is called in this process, as `training.train` calls it.
+    FOLDWISE_WORKERS sets the number of processes (default: the cores this process may use). On a
+    GPU all chunks run in this process. `record` is called in this process, as `training.train`
+    calls it.
 
     Raises:
-        TrainingError: a model diverged, a worker died, or the device is not there.
-        ConfigError: an environment variable has a bad value.
+        TrainingError: a model diverged, or a worker died.
+        ConfigError: FOLDWISE_WORKERS has a bad value.
     """
-    device = choose_device(environ)
     workers = min(worker_count(environ), len(chunks)) if device == "cpu" else 1
     if device == "cpu":
         kernels.prepare()  # once, for all workers

@@ -464,7 +464,7 @@ def _supersede(
     parents = _search(client, experiments, f"tags.role = 'variant' AND tags.`{CURRENT}` = 'true'")
     for parent in parents:
         tags = parent.data.tags
-        if tags[OUTPUTS] in valid or tags["variant"] in summary.missing:
+        if tags.get(OUTPUTS) in valid or tags["variant"] in summary.missing:
             continue
         of_parent = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'"
         children = _search(client, [parent.info.experiment_id], of_parent)
