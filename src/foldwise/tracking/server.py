@@ -43,7 +43,8 @@ def probe(uri: str) -> None:
     Raises:
         TrackingError: no sensible answer within `PROBE_SECONDS`.
     """
-    problem = _within(PROBE_SECONDS, lambda: _problem(uri), "does not answer")
+    silence = f"does not answer within {PROBE_SECONDS} s: {ADDRESS}"
+    problem = _within(PROBE_SECONDS, lambda: _problem(uri), silence)
     if problem:
         raise TrackingError(f"tracking server {shown(uri)} {problem}; {SAFE}")
 
@@ -85,8 +86,8 @@ def settings(environ: Mapping[str, str]) -> AbstractContextManager[None]:
 def _problem(uri: str) -> str:
     """What is wrong with a server and how to mend it, "" where nothing is."""
     try:
-        answer = http_request(
-            get_default_host_creds(uri),
+        answer: requests.Response = http_request(  # type: ignore[no-untyped-call]
+            get_default_host_creds(uri),  # type: ignore[no-untyped-call]
             PROBED,
             "GET",
             params={"max_results": 1},
@@ -121,7 +122,7 @@ def _within(seconds: float, work: Callable[[], str], otherwise: str) -> str:
 def _status(error: Exception) -> int | None:
     """The HTTP status that an error stands for."""
     if isinstance(error, MlflowException):
-        return int(error.get_http_status_code())
+        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
     answer = getattr(error, "response", None)  # of `requests`, which artifacts go through
     return None if answer is None else int(answer.status_code)
 
