@@ -71,7 +71,7 @@ class Postgres:
             )
 
     def start(self) -> None:
-        quick = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+        quick = ("fsync=off", "full_page_writes=off")  # only a power cut would lose anything
         settings = [f"unix_socket_directories={self.folder}", "listen_addresses=", *quick]
         options = [part for setting in settings for part in ("-c", setting)]
         self._process = self._run(["postgres", "-D", "data", *options])

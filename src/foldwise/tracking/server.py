@@ -43,7 +43,8 @@ def probe(uri: str) -> None:
     Raises:
         TrackingError: no sensible answer within `PROBE_SECONDS`.
     """
-    problem = _within(PROBE_SECONDS, lambda: _problem(uri), "does not answer")
+    silence = f"does not answer within {PROBE_SECONDS} s: {ADDRESS}"
+    problem = _within(PROBE_SECONDS, lambda: _problem(uri), silence)
     if problem:
         raise TrackingError(f"tracking server {shown(uri)} {problem}; {SAFE}")
 
@@ -85,7 +86,7 @@ def settings(environ: Mapping[str, str]) -> AbstractContextManager[None]:
 def _problem(uri: str) -> str:
     """What is wrong with a server and how to mend it, "" where nothing is."""
     try:
-        answer = http_request(  # type: ignore[no-untyped-call]
+        answer: requests.Response = http_request(  # type: ignore[no-untyped-call]
             get_default_host_creds(uri),  # type: ignore[no-untyped-call]
             PROBED,
             "GET",
