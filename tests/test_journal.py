@@ -68,7 +68,8 @@ def test_the_status_is_that_of_the_training(tmp_path: Path) -> None:
         recorder.write(EPOCH)
         running = journal.read(path)
         assert journal.read(path) == running  # looking changes nothing
-    assert running == journal.Journal(HEADER["manifest"], HEADER["facts"], [EPOCH], "running")
+    size = path.stat().st_size
+    assert running == journal.Journal(HEADER["manifest"], HEADER["facts"], [EPOCH], "running", size)
     killed = journal.read(path)
     assert killed is not None
     assert (killed.status, killed.epochs) == ("killed", [EPOCH])
@@ -79,6 +80,27 @@ def test_the_status_is_that_of_the_training(tmp_path: Path) -> None:
     assert complete is not None
     assert (complete.status, complete.epochs) == ("complete", [])
     assert [file.name for file in path.parent.iterdir()] == ["x.jsonl"]
+
+
+def test_what_is_known_is_not_read_again(tmp_path: Path) -> None:
+    """At every moment, what is read in pieces is what is read at once."""
+    path, known = tmp_path / "x.jsonl", None
+    for started in (1.5, 2.5):
+        with Recorder(path) as recorder:
+            for line in (HEADER | {"facts": {"started": started}}, EPOCH, EPOCH):
+                recorder.write(line)
+                known = journal.read(path, known)
+                assert known == journal.read(path)
+            with path.open("ab") as torn:
+                torn.write(b'{"epoch": 4, ')
+            assert journal.read(path, known) == known
+            with path.open("ab") as torn:
+                torn.write(b'"splits": []}\n{"status": "complete"}\n')
+            for _ in range(2):
+                known = journal.read(path, known)
+                assert known == journal.read(path)
+                assert known is not None
+                assert (known.status, len(known.epochs)) == ("complete", 3)
 
 
 def test_a_new_training_takes_the_place_of_an_older_one_that_still_writes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from foldwise import config, paths, reporting, tracking
 from foldwise.findings import Finding
 
-INTERVAL = 5.0  # seconds between two looks at the journals
+INTERVAL = 10.0  # seconds between two looks at the journals
 
 TRACK = """Twice adds nothing, and a track that was stopped is completed by the next. The store is a
 mirror: if it was deleted, this builds it again.
@@ -104,7 +104,7 @@ def _track_options(track: argparse.ArgumentParser) -> None:
     )
     track.add_argument("--follow", action="store_true", help="go on until Ctrl-C; see below")
     track.add_argument(
-        "--interval", type=float, default=INTERVAL, metavar="SECONDS", help="with --follow (5)"
+        "--interval", type=float, default=INTERVAL, metavar="SECONDS", help="with --follow (10)"
     )
 
 

@@ -106,8 +106,8 @@ def test_more_points_than_a_request_takes(project: Project, empty_server: Server
     points = [records.Point("curve", 1 / step, step, step) for step in range(1, 1102)]
     with store.opened(there.uri, there.environ) as opened:
         run = opened.client.create_run("0").info.run_id
-        opened.log_points(run, points)
-        opened.log_points(run, points)
+        opened.log_points({run: points})
+        opened.log_points({run: points})
         found = opened.client.get_metric_history(run, "curve")
         opened.client.delete_run(run)
     assert [(m.value, m.step) for m in found] == [(p.value, p.step) for p in points]

@@ -216,7 +216,7 @@ class Variant:
         """Mirror one split."""
         run = self._claim(record, found, parent)
         if run.info.status == RUNNING:
-            self.store.log_points(run.info.run_id, self.run.curves(index))
+            self.store.log_points({run.info.run_id: self.run.curves(index)})
             self._finish(run, record, self._model(index, run), record.spec in found)
         else:
             self._revise(run, record, {MLFLOW_PARENT_RUN_ID: parent})
