@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check demo ui bench lock clean
+.PHONY: help setup repro test check demo ui watch bench lock clean
 
 help: ## list these entry points
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ demo: $(READY) ## the whole pipeline on built-in synthetic data, in .demo; no ne
 
 ui: $(READY) ## browse the runs in the MLflow UI
 	foldwise ui
+
+watch: $(READY) ## the same, and trainings in it while they go on; in a second terminal
+	foldwise ui --follow
 
 bench: $(READY) ## time foldwise against the notebook's loops and its peers; about 15 minutes
 	uv pip install --quiet --require-hashes -r benchmarks/requirements.lock

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from benchmarks import workloads
 from benchmarks.measuring import Outcome, Sample, Size, SkipError, timed
@@ -87,8 +88,9 @@ def sonar_one_core(size: Size) -> Outcome:
 
 
 def _train_all(chunks: list[training.Chunk], data: Dataset) -> None:
-    for chunk in chunks:
-        training.train(chunk, data)
+    with threadpool_limits(1):
+        for chunk in chunks:
+            training.train(chunk, data)
 
 
 def cifar_one_core(size: Size) -> Outcome:

@@ -1,6 +1,7 @@
 """Stage train@variant: one network on every split of its study, and on all rows (refit).
 
-Reads data/prepared/<dataset>/ and data/splits/<study>.parquet, writes runs/<variant>/.
+Reads data/prepared/<dataset>/ and data/splits/<study>.parquet, writes runs/<variant>/, and
+meanwhile .foldwise/live/<variant>.jsonl, which `foldwise track --follow` watches.
 FOLDWISE_WORKERS and FOLDWISE_DEVICE say on what it runs.
 """
 
@@ -12,6 +13,7 @@ from foldwise import config, files, paths, results, stage
 from foldwise.cross_validation import cross_validate
 from foldwise.datasets import prepared
 from foldwise.errors import DataError
+from foldwise.journal import Recorder
 
 
 def main(name: str) -> None:
@@ -21,8 +23,11 @@ def main(name: str) -> None:
     dataset = prepared.load(paths.prepared(variant.dataset))
     if files.read_facts(table)["data_digest"] != dataset.digest:
         raise DataError(f"{table} was made from other data; run `dvc repro split@{variant.study}`")
-    run = cross_validate(variant, dataset, pd.read_parquet(table), files.sha256(table))
-    results.write(paths.run(name), run)
+    plan, digest = pd.read_parquet(table), files.sha256(table)
+    with Recorder(paths.journal(name)) as journal:
+        run = cross_validate(variant, dataset, plan, digest, journal=journal.write)
+        results.write(paths.run(name), run)
+        journal.write({"status": run.manifest["status"]})
     if run.manifest["status"] == "failed":
         print(f"{name} failed: {run.manifest['reason']}", file=sys.stderr)
 

@@ -134,10 +134,10 @@ def test_floor_of_a_small_network_by_hand() -> None:
     step = floor.phases((3, 2, 1), rows=5, optimizer="adam", row_bytes=12)
     assert floor.parameters((3, 2, 1)) == 11
     assert step["forward"] == floor.Phase(flops=2 * 5 * 8, bytes=4 * 8 + 5 * 12)
-    assert step["backward"] == floor.Phase(flops=2 * 5 * (8 + 2), bytes=4 * (8 + 2))
-    assert step["optimizer"] == floor.Phase(flops=12 * 11, bytes=4 * 7 * 11)
-    # at 10 FLOP/s and 1 byte/s every phase waits for memory; at 1 and 1000 none does
-    assert floor.step_seconds(step, 10, 1) == 92 + 40 + 308
+    assert step["backward"] == floor.Phase(flops=2 * 5 * (8 + 2), bytes=4 * 2)
+    assert step["optimizer"] == floor.Phase(flops=12 * 11, bytes=4 * 6 * 11)
+    # at 100 FLOP/s and 1 byte/s every phase waits for memory; at 1 and 1000 none does
+    assert floor.step_seconds(step, 100, 1) == 92 + 8 + 264
     assert floor.step_seconds(step, 1, 1000) == 80 + 100 + 132
 
 
@@ -251,8 +251,8 @@ def test_the_floor_table_has_the_distance() -> None:
     later = 64 * 32 + 32 * 10
     p = weights + 64 + 32 + 10
     forward = max(20 * weights / 1e11, (4 * weights + 30720) / 5e10)
-    backward = max(20 * (weights + later) / 1e11, 4 * (weights + later) / 5e10)
-    assert line.floor == pytest.approx(1000 * (forward + backward + 28 * p / 5e10))
+    backward = max(20 * (weights + later) / 1e11, 4 * later / 5e10)
+    assert line.floor == pytest.approx(1000 * (forward + backward + 24 * p / 5e10))
     assert line.found == 0.5
     assert f"{0.5 / line.floor:.1f}×" in report.text(found)
 

@@ -131,7 +131,7 @@ def test_simulate_refuses_what_cannot_be_before_it_trains(
     assert "an effect of 0 is none" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["compare"], ["simulate"]])
+@pytest.mark.parametrize("command", [[], ["compare"], ["simulate"], ["track"], ["ui"]])
 def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert status(*command, "--help") == 0
     assert "examples:\n  " in capsys.readouterr().out

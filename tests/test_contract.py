@@ -69,7 +69,7 @@ def test_nothing_imports_the_pipeline_or_the_cli() -> None:
         assert "foldwise.cli" not in names, path
 
 
-ABOVE = {"cli", "demo", "tracking", "reporting", "revisions", "simulation"}
+ABOVE = {"cli", "demo", "prediction", "tracking", "reporting", "revisions", "simulation"}
 FORBIDDEN = {
     "training": {"executors", "cross_validation", "evaluation", "comparison"} | ABOVE,
     "networks": {"training", "results", "splits", "datasets"} | ABOVE,

@@ -6,6 +6,7 @@ The tests of this file run in order on one workspace: each continues where the l
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -80,8 +81,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(workspace: Path) -> str:
-    """Output of the first `dvc repro`."""
-    return run(workspace, "dvc", "repro")
+    """Output of the first `dvc repro`, with a follower beside it."""
+    command = [sys.executable, "-m", "foldwise.cli", "track", "--follow", "--interval", "0.2"]
+    with subprocess.Popen(command, cwd=workspace, stderr=subprocess.PIPE) as follower:
+        try:
+            output = run(workspace, "dvc", "repro")
+        finally:
+            follower.send_signal(signal.SIGINT)
+            _, errors = follower.communicate(timeout=60)
+    assert (follower.returncode, errors.count(b"\n")) == (0, 1), errors.decode()
+    return output
 
 
 def commit(workspace: Path) -> None:
@@ -164,6 +173,7 @@ def test_a_logged_model_predicts_what_the_run_predicted(workspace: Path, first: 
     predictions = results.read_table(workspace / paths.run("table-dropout"), results.PREDICTIONS)
     rows = predictions[(predictions["repeat"] == 1) & (predictions["fold"] == 3)]
     X = prepared.load(workspace / paths.prepared("sonar")).X[rows["row"]]
+    mlflow.set_tracking_uri(None)
     found = pd.DataFrame(model.predict(X)).to_numpy()
     assert abs(found - results.probabilities(rows)).max() < 1e-5
 

@@ -10,7 +10,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
 from foldwise import batches, randomness, training
-from foldwise.config import Variant
+from foldwise.config import Network, Variant
 from foldwise.datasets.prepared import Dataset
 from foldwise.errors import DivergedError
 from foldwise.splits import split_table, splits
@@ -53,8 +53,7 @@ def ordinary_loop(chunk: Chunk, data: Dataset, i: int) -> nn.Sequential:
         order = torch.arange(len(X))
         if settings.shuffle:
             order = torch.randperm(len(X), generator=order_stream)
-        widths = stack.dropout_widths
-        masks = [randomness.dropout_mask(mask_stream, p, len(X), width)[0] for p, width in widths]
+        masks = drawn_masks(chunk.variant.network, mask_stream, len(X), X[0].numel())
         for start in range(0, len(X), settings.batch_size):
             for drop, mask in zip(drops, masks, strict=True):
                 drop.factors = mask[start : start + settings.batch_size]
@@ -67,6 +66,20 @@ def ordinary_loop(chunk: Chunk, data: Dataset, i: int) -> nn.Sequential:
     for drop in drops:
         drop.factors = None
     return model.eval()
+
+
+def drawn_masks(
+    network: Network, stream: list[torch.Generator], rows: int, inputs: int
+) -> list[Tensor]:
+    """An epoch's factors for each dropout: the input's, then those of all hidden units."""
+    masks = []
+    if network.input_dropout:
+        masks += randomness.dropout_mask(stream, network.input_dropout, rows, inputs)
+    if network.hidden_dropout:
+        width = sum(network.hidden)
+        (drawn,) = randomness.dropout_mask(stream, network.hidden_dropout, rows, width)
+        masks += torch.split(drawn, network.hidden, dim=1)
+    return masks
 
 
 def loss_of(name: str, logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
-"""The rows of a data set as the models of a stack see them, a batch at a time.
+"""The rows of a data set as the models of a stack see them, a block of batches at a time.
 
 Shapes: F models, N rows of data, n training rows each, B rows per batch, C features.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from foldwise import randomness
 from foldwise.networks import StackedNetwork
 
-BLOCK_BYTES = 2**20  # features that are gathered, rescaled and dropped out at once
+BLOCK_BYTES = 2**19  # of a model's features that are gathered, rescaled and dropped out at once
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,26 @@ class Rows:
     train: Tensor
 
     def features(self, rows: Tensor) -> Tensor:
-        """Rescaled features of rows (F, m): (F, m, C) float32."""
+        """(raw features - shift) / scale of rows (F, m): (F, m, C) float32."""
         x = self.X.index_select(0, rows.reshape(-1)).view(*rows.shape, self.X.shape[1])
-        return rescale(x, self.shift, self.scale)
+        x = x.to(torch.float32)
+        if self._shifted:
+            x.sub_(self.shift.unsqueeze(1))
+        return x.mul_(self._factor)
+
+    @cached_property
+    def _shifted(self) -> bool:
+        return bool(self.shift.any())
+
+    @cached_property
+    def _factor(self) -> Tensor:
+        return self.scale.reciprocal().unsqueeze(1)
 
     def targets_of(self, rows: Tensor) -> Tensor:
         """Targets of rows (F, m): (F, m, outputs)."""
         return self.targets.index_select(0, rows.reshape(-1)).view(
             *rows.shape, self.targets.shape[1]
         )
-
-
-def rescale(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """(x - shift) / scale as float32, for x (F, m, C) and shift, scale (F, C)."""
-    if x.dtype == torch.uint8 and not shift.any():
-        return x / scale.unsqueeze(1)
-    x = x.to(torch.float32)
-    return x.sub_(shift.unsqueeze(1)).div_(scale.unsqueeze(1))
 
 
 def preprocessing(kind: str, X: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -79,55 +83,65 @@ def targets_for(labels: Tensor, classes: int) -> Tensor:
     return torch.nn.functional.one_hot(labels, classes).float()
 
 
-def batches(
+@dataclass(frozen=True)
+class Block:
+    """Rows that go through training together; the last batch may be smaller than the others.
+
+    Attributes:
+        x: rescaled features with input dropout applied (F, m, C).
+        targets: (F, m, outputs).
+        mask: dropout factors of all hidden units (F, m, H), or None.
+    """
+
+    x: Tensor
+    targets: Tensor
+    mask: Tensor | None
+
+    def rows(self, start: int, stop: int) -> "Block":
+        """A part of it."""
+        mask = None if self.mask is None else self.mask[:, start:stop].contiguous()
+        x, targets = self.x[:, start:stop], self.targets[:, start:stop]
+        return Block(x.contiguous(), targets.contiguous(), mask)
+
+    def batches(self, batch_size: int) -> "Iterator[Block]":
+        """Its batches, one by one."""
+        for start in range(0, self.x.shape[1], batch_size):
+            yield self.rows(start, start + batch_size)
+
+
+def blocks(
     stack: StackedNetwork,
     rows: Rows,
     order: Tensor,
     batch_size: int,
     dropout: Sequence[torch.Generator],
-) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
-    """The batches of one epoch: features (F, B, C), targets (F, B, outputs), hidden masks.
-
-    Gathered, rescaled and dropped out a block at a time.
+) -> Iterator[Block]:
+    """One epoch, gathered, rescaled and dropped out a block of whole batches at a time.
 
     Args:
         stack: says which dropouts there are.
         rows: the data.
         order: training rows in this epoch's order (F, n).
-        batch_size: B; the last batch may be smaller.
+        batch_size: rows of a batch.
         dropout: one stream per model.
     """
-    for block in torch.split(order, block_rows(stack, batch_size), dim=1):
-        x, targets = rows.features(block), rows.targets_of(block)
-        masks = dropout_masks(stack, dropout, block.shape[1])
-        if stack.network.input_dropout:
-            x.mul_(masks.pop(0))
-        yield from zip(
-            torch.split(x, batch_size, dim=1),
-            torch.split(targets, batch_size, dim=1),
-            _split_masks(masks, block.shape[1], batch_size),
-            strict=True,
-        )
+    network, inputs = stack.network, stack.shift.shape[1]
+    for chosen in torch.split(order, block_rows(stack, batch_size), dim=1):
+        x, targets, mask = rows.features(chosen), rows.targets_of(chosen), None
+        size = chosen.shape[1]
+        if network.input_dropout:
+            x.mul_(
+                randomness.dropout_mask(dropout, network.input_dropout, size, inputs).to(x.device)
+            )
+        if network.hidden_dropout:
+            width = sum(network.hidden)
+            mask = randomness.dropout_mask(dropout, network.hidden_dropout, size, width).to(
+                x.device
+            )
+        yield Block(x, targets, mask)
 
 
 def block_rows(stack: StackedNetwork, batch_size: int) -> int:
-    """Rows per block: whole batches, about `BLOCK_BYTES` of features, at least one batch."""
-    batch_bytes = stack.models * batch_size * stack.shift.shape[1] * 4
+    """Rows per block: whole batches, about `BLOCK_BYTES` of a model's features, at least one."""
+    batch_bytes = batch_size * stack.shift.shape[1] * 4
     return batch_size * max(1, BLOCK_BYTES // batch_bytes)
-
-
-def dropout_masks(
-    stack: StackedNetwork, generators: Sequence[torch.Generator], rows: int
-) -> list[Tensor]:
-    """The masks of a block, (F, rows, width) for each dropout, the input's first."""
-    return [
-        randomness.dropout_mask(generators, p, rows, width).to(stack.shift.device)
-        for p, width in stack.dropout_widths
-    ]
-
-
-def _split_masks(masks: list[Tensor], rows: int, batch_size: int) -> list[list[Tensor]]:
-    if not masks:
-        return [[] for _ in range(0, rows, batch_size)]
-    parts = [torch.split(mask, batch_size, dim=1) for mask in masks]
-    return [list(batch) for batch in zip(*parts, strict=True)]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from foldwise import config, demo, paths, reporting, revisions, stage, tracking
+from foldwise import cli_tracking, config, demo, paths, reporting, revisions, stage, tracking
 from foldwise.errors import FoldwiseError
 
 README = Path("README.md")
@@ -46,8 +46,11 @@ EPILOG = """examples:
   dvc repro                     run the whole pipeline
   foldwise results              the results as a table
   foldwise compare A B          does B do better than A? (compare --help: across commits)
-  foldwise track                mirror the results to MLflow again
+  foldwise track                mirror the results to MLflow again (track --help: older commits)
+  foldwise track --follow       show trainings there while they go on
+  foldwise doctor               what is wrong, and what mends it
   foldwise ui --port 5001       browse the runs
+  foldwise predict --model sonar echoes.csv    class probabilities for your own rows
   foldwise report               the report with its commit and links to the runs
   foldwise demo                 the whole pipeline on synthetic data, in .demo
   foldwise check                is params.yaml valid, and what does it ask for?
@@ -86,9 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add("results", _results)
     _compare_options(add("compare", _compare, COMPARE))
     _simulate_options(add("simulate", _simulate, SIMULATE))
-    add("track", _track)
-    ui = add("ui", _ui)
-    ui.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: 5000)")
+    cli_tracking.register(add)
     add("readme", _readme)
     page = add("report", _report)
     page.add_argument(
@@ -171,22 +172,6 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 def _json(content: object) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _track(arguments: argparse.Namespace) -> None:
-    """Mirror the runs to MLflow; what is there already is left alone."""
-    settings, root = config.load(), Path.cwd()
-    summary = tracking.track(settings, root, os.environ, reporting.png_charts(settings, root))
-    tracking.write_marker(paths.TRACKED, summary)
-    print(summary)
-
-
-def _ui(arguments: argparse.Namespace) -> None:
-    """Serve the MLflow UI on the project's store until Ctrl-C."""
-    command = tracking.ui_command(Path.cwd(), os.environ, arguments.port)
-    print(f"http://127.0.0.1:{arguments.port}", file=sys.stderr)
-    sys.stderr.flush()
-    os.execv(command[0], command)  # in this process's place: Ctrl-C and kill reach the server
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from itertools import groupby, pairwise
@@ -25,15 +25,17 @@ from foldwise.results import RunFiles
 from foldwise.splits import Split, splits
 from foldwise.training import Chunk, Trained
 
-STACK_BYTES = 2**21  # parameters, gradients and optimizer state of a stack that stays in cache
+MODELS = 5  # of a stack: enough to share what a step costs outside of the arithmetic
+STACK_BYTES = 2**21  # and no more than keep their state, four numbers a parameter, within this
 CODE = (
     "batches",
     "diagnostics",
-    "gradients",
+    "kernels",
+    "losses",
     "networks",
-    "optimizers",
     "randomness",
     "splits",
+    "steps",
     "training",
 )
 METRICS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
@@ -45,6 +47,7 @@ def cross_validate(
     table: pd.DataFrame,
     split_digest: str,
     environ: Mapping[str, str] = os.environ,
+    journal: Callable[[Mapping[str, Any]], object] = lambda line: None,
 ) -> RunFiles:
     """Train a variant on every split of its study, `refit` included.
 
@@ -54,6 +57,7 @@ def cross_validate(
         table: the study's split table.
         split_digest: sha256 of that table's file.
         environ: FOLDWISE_WORKERS and FOLDWISE_DEVICE.
+        journal: takes the lines of a journal (see `journal`) as they come.
 
     Returns:
         The run. One whose loss stopped being finite has status "failed" and the reason.
@@ -65,10 +69,12 @@ def cross_validate(
     plan = splits(table)
     chunks = plan_chunks(variant, plan, dataset)
     manifest = _manifest(variant, dataset, plan, split_digest, environ)
+    facts = _facts(started, manifest["device"], environ)
+    journal({"manifest": manifest, "facts": facts})
     try:
-        trained = executors.run_chunks(chunks, dataset, environ)
+        trained = executors.run_chunks(chunks, dataset, environ, lambda line: journal(vars(line)))
     except DivergedError as error:
-        return _failed(manifest, str(error), dataset)
+        return _failed(manifest, facts, str(error), dataset)
     return RunFiles(
         manifest=manifest,
         history=_history(chunks, trained),
@@ -77,7 +83,7 @@ def cross_validate(
         diagnostics=_diagnostics([r for result in trained for r in result.diagnostics]),
         weights=_weights(chunks, trained, plan),
         timeline=_timeline(chunks, trained),
-        facts=_facts(started, manifest["device"], environ),
+        facts=facts | _final_facts(),
     )
 
 
@@ -100,10 +106,10 @@ def plan_chunks(variant: Variant, plan: Sequence[Split], dataset: Dataset) -> li
 
 
 def stack_size(network: Network, inputs: int, outputs: int) -> int:
-    """How many models train together: as many as `STACK_BYTES` holds, at least one."""
+    """How many models train together: at least one, and few enough to share among cores."""
     widths = [inputs, *network.hidden, outputs]
     parameters = sum((a + 1) * b for a, b in pairwise(widths))
-    return max(1, STACK_BYTES // (16 * parameters))  # value, gradient, two moments: 4 bytes each
+    return min(MODELS, max(1, STACK_BYTES // (16 * parameters)))
 
 
 # --- tables -----------------------------------------------------------------------------------
@@ -138,9 +144,12 @@ def _history(chunks: Sequence[Chunk], trained: Sequence[Trained]) -> pd.DataFram
 
 def _timeline(chunks: Sequence[Chunk], trained: Sequence[Trained]) -> pd.DataFrame:
     frames = [
-        pd.DataFrame({"epoch": result.epochs, "finished": result.finished}).assign(
-            repeat=split.repeat, fold=split.fold
-        )
+        pd.DataFrame(
+            {
+                "epoch": np.append(0, result.epochs),
+                "finished": np.append(result.started, result.finished),
+            }
+        ).assign(repeat=split.repeat, fold=split.fold)
         for split, result, _ in _members(chunks, trained)
     ]
     table = pd.concat(frames)[["repeat", "fold", "epoch", "finished"]]
@@ -240,26 +249,30 @@ def _source(module: str) -> Path:
 
 
 def _facts(started: float, device: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What is known at the start."""
+    return {
+        "started": started,
+        "device": device,
+        "workers": executors.worker_count(environ),
+        "threads": 1,
+    }
+
+
+def _final_facts() -> dict[str, Any]:
     usage = [
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     ]
     unit = 1 if sys.platform == "darwin" else 1024
-    return {
-        "started": started,
-        "finished": time.time(),
-        "device": device,
-        "workers": executors.worker_count(environ),
-        "threads": 1,
-        "peak_memory_bytes": max(usage) * unit,
-    }
+    return {"finished": time.time(), "peak_memory_bytes": max(usage) * unit}
 
 
-def _failed(manifest: dict[str, Any], reason: str, dataset: Dataset) -> RunFiles:
+def _failed(
+    manifest: dict[str, Any], facts: dict[str, Any], reason: str, dataset: Dataset
+) -> RunFiles:
     """A run without results: its tables have their columns and no rows."""
     names = [f"p{k}" for k in range(len(dataset.class_names))]
     predictions = pd.DataFrame(columns=["row", "repeat", "fold", "label", *names], dtype=float)
-    now = time.time()
     return RunFiles(
         manifest={**manifest, "status": "failed", "reason": reason},
         history=pd.DataFrame(columns=["repeat", "fold", "epoch", *METRICS], dtype=float),
@@ -268,5 +281,5 @@ def _failed(manifest: dict[str, Any], reason: str, dataset: Dataset) -> RunFiles
         diagnostics=_diagnostics([]),
         weights={},
         timeline=pd.DataFrame(columns=["repeat", "fold", "epoch", "finished"], dtype=float),
-        facts={"started": now, "finished": now, "device": manifest["device"]},
+        facts=facts | _final_facts(),
     )

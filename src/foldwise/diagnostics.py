@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from foldwise.gradients import losses
+from foldwise.batches import Block
+from foldwise.losses import losses
 from foldwise.networks import StackedNetwork
 
 POINTS = 40  # measurements over a training
@@ -22,7 +23,7 @@ COLUMNS = (
     "step", "layer", "p15", "p50", "p85", "saturated", "dead", "gradient_norm", "update_ratio",
 )  # fmt: skip
 
-Step = Callable[[Tensor, Tensor, list[Tensor]], None]
+Train = Callable[[Block], None]
 
 
 class Probe:
@@ -34,32 +35,52 @@ class Probe:
         x: probe rows, rescaled (R, C).
         targets: their targets (R, outputs).
         loss: "cross_entropy" or "squared_error".
+        batch_size: rows of a training step.
         steps: how many steps the training has; about `POINTS` of them are measured.
     """
 
     def __init__(
-        self, stack: StackedNetwork, model: int, x: Tensor, targets: Tensor, loss: str, steps: int
+        self,
+        stack: StackedNetwork,
+        model: int,
+        x: Tensor,
+        targets: Tensor,
+        loss: str,
+        batch_size: int,
+        steps: int,
     ):
         self.stack, self.model, self.x, self.targets, self.loss = stack, model, x, targets, loss
+        self.batch_size = batch_size
         self.every = math.ceil(steps / POINTS)
         self.records: list[dict[str, float]] = []
 
-    def around(self, step: Step) -> Step:
-        """The same step, measured the first time and then every `every` times."""
+    def around(self, train: Train) -> Train:
+        """The same training, cut and measured around its first step and every `every`-th."""
         taken = 0
 
-        def observed(x: Tensor, targets: Tensor, masks: list[Tensor]) -> None:
+        def observed(block: Block) -> None:
             nonlocal taken
-            if taken % self.every:
-                step(x, targets, masks)
-            else:
-                before = self._weights()
-                found = measure(self._plain(), self.x, self.targets, self.loss)
-                step(x, targets, masks)
-                self._record(taken, found, _ratios(before, self._weights()))
-            taken += 1
+            rows, start = block.x.shape[1], 0
+            while start < rows:
+                ahead = 1 if taken % self.every == 0 else self.every - taken % self.every
+                stop = min(start + ahead * self.batch_size, rows)
+                part = block.rows(start, stop)
+                if taken % self.every:
+                    train(part)
+                else:
+                    self._measured(part, train, taken)
+                taken += math.ceil((stop - start) / self.batch_size)
+                start = stop
 
         return observed
+
+    def _measured(self, batch: Block, train: Train, step: int) -> None:
+        before = self._weights()
+        found = measure(self._plain(), self.x, self.targets, self.loss)
+        train(batch)
+        ratios = _ratios(before, self._weights())
+        for layer, (values, ratio) in enumerate(zip(found, ratios, strict=True), start=1):
+            self.records.append({"step": step, "layer": layer, **values, "update_ratio": ratio})
 
     def _plain(self) -> nn.Sequential:
         """A copy of the model without its rescaling; BatchNorm as in training, dropout off."""
@@ -72,10 +93,6 @@ class Probe:
     def _weights(self) -> list[Tensor]:
         layers = [*(layer.linear for layer in self.stack.hidden_layers()), self.stack.output]
         return [layer.weight[self.model].detach().clone() for layer in layers]
-
-    def _record(self, step: int, found: list[dict[str, float]], ratios: list[float]) -> None:
-        for layer, (values, ratio) in enumerate(zip(found, ratios, strict=True), start=1):
-            self.records.append({"step": step, "layer": layer, **values, "update_ratio": ratio})
 
 
 def measure(model: nn.Sequential, x: Tensor, targets: Tensor, loss: str) -> list[dict[str, float]]:

@@ -14,22 +14,28 @@ from multiprocessing.connection import wait
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from foldwise import kernels
 from foldwise.datasets.prepared import Dataset
 from foldwise.errors import ConfigError, TrainingError
-from foldwise.training import Chunk, Trained, train
+from foldwise.training import Chunk, Recorded, Trained, train
 
 _worker: dict[str, Any] = {}  # what a worker process was given when it started
 
 
 def run_chunks(
-    chunks: Sequence[Chunk], dataset: Dataset, environ: Mapping[str, str] = os.environ
+    chunks: Sequence[Chunk],
+    dataset: Dataset,
+    environ: Mapping[str, str] = os.environ,
+    record: Callable[[Recorded], object] = lambda recorded: None,
 ) -> list[Trained]:
     """Train every chunk; results in the order of `chunks`.
 
     FOLDWISE_WORKERS sets the number of processes (default: the cores this process may use),
     FOLDWISE_DEVICE the device (auto, cpu, cuda). On a GPU all chunks run in this process.
+    `record` is called in this process, as `training.train` calls it.
 
     Raises:
         TrainingError: a model diverged, a worker died, or the device is not there.
@@ -37,12 +43,14 @@ def run_chunks(
     """
     device = choose_device(environ)
     workers = min(worker_count(environ), len(chunks)) if device == "cpu" else 1
+    if device == "cpu":
+        kernels.prepare()  # once, for all workers
     name = chunks[0].variant.name
     total = sum(len(c.splits) for c in chunks) * chunks[0].variant.training.epochs
     with tqdm(total=total, desc=f"train {name}", unit="model-epoch", mininterval=0.5) as bar:
         if workers == 1:
-            return [_train_here(chunk, dataset, device, bar.update) for chunk in chunks]
-        return _train_in_processes(chunks, dataset, workers, bar.update)
+            return [_train_here(chunk, dataset, device, bar.update, record) for chunk in chunks]
+        return _train_in_processes(chunks, dataset, workers, bar.update, record)
 
 
 def worker_count(environ: Mapping[str, str]) -> int:
@@ -80,18 +88,27 @@ def choose_device(environ: Mapping[str, str]) -> str:
 
 
 def _train_here(
-    chunk: Chunk, dataset: Dataset, device: str, progress: Callable[[int], object]
+    chunk: Chunk,
+    dataset: Dataset,
+    device: str,
+    progress: Callable[[int], object],
+    record: Callable[[Recorded], object],
 ) -> Trained:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: sums in another order would differ in bits
     try:
-        return train(chunk, dataset, device, progress)
+        with threadpool_limits(1):  # BLAS
+            return train(chunk, dataset, device, progress, record)
     finally:
         torch.set_num_threads(threads)
 
 
 def _train_in_processes(
-    chunks: Sequence[Chunk], dataset: Dataset, workers: int, progress: Callable[[int], object]
+    chunks: Sequence[Chunk],
+    dataset: Dataset,
+    workers: int,
+    progress: Callable[[int], object],
+    record: Callable[[Recorded], object],
 ) -> list[Trained]:
     """Longest chunks first, so that the workers finish together."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -99,7 +116,8 @@ def _train_in_processes(
     results: dict[int, Trained] = {}
     order = sorted(range(len(chunks)), key=lambda i: _cost(chunks[i]), reverse=True)
     pool = ProcessPoolExecutor(workers, context, _start_worker, (dataset, ticks))
-    reader = threading.Thread(target=_drain, args=(ticks, progress), daemon=True)
+    ended = threading.Event()
+    reader = threading.Thread(target=_drain, args=(ticks, ended, progress, record), daemon=True)
     try:
         futures = {pool.submit(_train_in_worker, chunks[i]): i for i in order}
         reader.start()
@@ -112,8 +130,8 @@ def _train_in_processes(
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        ticks.put(None)
-        reader.join()
+        ended.set()  # not a message: a worker that was killed while it wrote one holds the queue
+        reader.join(timeout=5)
     return [results[i] for i in range(len(chunks))]
 
 
@@ -121,13 +139,27 @@ def _cost(chunk: Chunk) -> int:
     return len(chunk.splits) * len(chunk.splits[0].train)
 
 
-def _drain(ticks: Any, progress: Callable[[int], object]) -> None:
-    for models in iter(ticks.get, None):
-        progress(models)
+def _drain(
+    ticks: Any,
+    ended: threading.Event,
+    progress: Callable[[int], object],
+    record: Callable[[Recorded], object],
+) -> None:
+    """Pass on what the workers say, until they have ended and all of it is passed on."""
+    while not (ended.is_set() and ticks.empty()):
+        if ticks.empty():
+            ended.wait(0.02)
+            continue
+        tick = ticks.get()
+        if isinstance(tick, Recorded):
+            record(tick)
+        else:
+            progress(tick)
 
 
 def _start_worker(dataset: Dataset, ticks: Any) -> None:
     torch.set_num_threads(1)
+    threadpool_limits(1)
     _worker.update(dataset=dataset, ticks=ticks)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
@@ -141,4 +173,5 @@ def _exit_with_parent() -> None:
 
 
 def _train_in_worker(chunk: Chunk) -> Trained:
-    return train(chunk, _worker["dataset"], "cpu", _worker["ticks"].put)
+    tell = _worker["ticks"].put
+    return train(chunk, _worker["dataset"], "cpu", tell, tell)

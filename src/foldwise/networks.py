@@ -5,7 +5,7 @@ Shapes: F models, B rows, C features of a layer. Axis 0 of every parameter is th
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -94,10 +94,10 @@ class StackedBatchNorm(nn.Module):
         """(F, B, C) to (F, B, C); training needs B of 2 or more."""
         y = nn.functional.batch_norm(
             side_by_side(x),
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
-            self.weight.view(-1),
-            self.bias.view(-1),
+            self.running_mean.reshape(-1),
+            self.running_var.reshape(-1),
+            self.weight.reshape(-1),
+            self.bias.reshape(-1),
             training=self.training,
             momentum=MOMENTUM,
             eps=EPS,
@@ -176,24 +176,15 @@ class StackedNetwork(nn.Module):
         """F."""
         return self.output.weight.shape[0]
 
-    @property
-    def dropout_widths(self) -> list[tuple[float, int]]:
-        """(p, width) of every dropout, the input's first; only those with p > 0."""
-        net = self.network
-        drops = [(net.input_dropout, self.shift.shape[1])]
-        drops += [(net.hidden_dropout, width) for width in net.hidden]
-        return [(p, width) for p, width in drops if p > 0]
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Rescaled features (F, B, C), input dropout applied, to logits (F, B, outputs).
 
-    def forward(self, x: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
-        """Rescaled features (F, B, C) to logits (F, B, outputs).
-
-        `masks` has one tensor per entry of `dropout_widths`; none means no dropout.
+        `mask` has the dropout factors of all hidden units (F, B, H); none means no dropout.
         """
-        remaining = iter(masks)
-        if self.network.input_dropout and masks:
-            x = x * next(remaining)
-        for layer in self.hidden:
-            x = layer(x, next(remaining, None))
+        widths = self.network.hidden
+        masks = [None] * len(widths) if mask is None else torch.split(mask, widths, dim=2)
+        for layer, part in zip(self.hidden, masks, strict=True):
+            x = layer(x, part)
         logits: Tensor = self.output(x)
         return logits
 

@@ -12,6 +12,7 @@ COMPARISONS = Path("comparisons")
 PLOTS = Path("plots")
 REPORT = Path("reports/index.html")
 TRACKED = Path(".foldwise/tracked.json")
+LIVE = Path(".foldwise/live")
 
 
 def raw(dataset: str) -> Path:
@@ -42,6 +43,11 @@ def metrics(variant: str) -> Path:
 def scores(variant: str) -> Path:
     """Scores of a variant, one line per split."""
     return METRICS / f"{variant}.csv"
+
+
+def journal(variant: str) -> Path:
+    """Journal of a variant's training, for whoever watches it."""
+    return LIVE / f"{variant}.jsonl"
 
 
 def comparison(study: str) -> Path:

@@ -50,7 +50,7 @@ class RunFiles:
         diagnostics: step, layer (from 1, the output last), p15, p50, p85, saturated, dead,
             gradient_norm, update_ratio of the probed split (see `diagnostics.measure`).
         weights: name -> array (S, ...).
-        timeline: repeat, fold, epoch, finished (Unix time in seconds).
+        timeline: repeat, fold, epoch, finished (Unix time in seconds); epoch 0 is the start.
         facts: wall-clock and machine facts: started, finished (Unix seconds), device, workers,
             threads, peak_memory_bytes.
     """

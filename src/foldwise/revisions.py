@@ -17,35 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 
-from foldwise import config, paths, results
+from foldwise import paths, results
+from foldwise.commits import Side, open_side
 from foldwise.comparison import Pair, Scored, compare_scores, holm, record
-from foldwise.config import Config, known
-from foldwise.errors import ComparisonError, ConfigError, FoldwiseError, ResultsError
+from foldwise.config import known
+from foldwise.errors import ComparisonError, FoldwiseError, ResultsError
 from foldwise.evaluation import short, significant, split_digest
 
-WORKSPACE = "workspace"
 Content = dict[str, Any]
 HEADER = ("B against A", "verdict", "Δ", "95 % CI", "p (Holm)", "MDE", "P worse/same/better", "n")
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One side of a comparison: a revision, or the workspace as it is.
-
-    Attributes:
-        name: the revision as it was asked for, or "workspace".
-        commit: its full hash; None for the workspace.
-        files: everything that git or DVC has there, from the project's root.
-        settings: its params.yaml.
-    """
-
-    name: str
-    commit: str | None
-    files: Any
-    settings: Config
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,23 +52,6 @@ class Answer:
 
 
 # --- reading ----------------------------------------------------------------------------------
-
-
-def open_side(revision: str | None, root: Path = Path()) -> Side:
-    """The workspace (None), or a commit, tag, branch or DVC experiment of the project in `root`.
-
-    Raises:
-        ComparisonError: no such revision, or the project is in no git repository.
-        ConfigError: it has no params.yaml, or one that this foldwise does not read.
-    """
-    name = revision or WORKSPACE
-    files = DVCFileSystem(str(root.resolve()), rev=revision)
-    commit = _commit(files, revision) if revision else None
-    try:
-        text = files.read_text(str(paths.PARAMS), encoding="utf-8")
-    except (FileNotFoundError, DvcException) as error:
-        raise ConfigError(f"{paths.PARAMS} of {name}: cannot be read ({error})") from None
-    return Side(name, commit, files, config.parse(text, f"{paths.PARAMS} of {name}"))
 
 
 def read(side: Side, variant: str) -> Scored:
@@ -199,17 +164,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 # --- helpers: reading -------------------------------------------------------------------------
-
-
-def _commit(files: Any, revision: str) -> str:
-    try:
-        return str(files.repo.get_rev())
-    except DvcException as error:
-        raise ComparisonError(
-            f"--rev {revision}: {error}; it must be a commit, tag, branch or DVC experiment of "
-            "this repository: `git fetch` brings what a remote has, `dvc exp list` names "
-            "experiments"
-        ) from None
 
 
 def _check_current(side: Side, variant: str) -> None:

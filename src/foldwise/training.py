@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldwise import networks, optimizers, randomness
-from foldwise.batches import Rows, batches, block_rows, preprocessing, targets_for
-from foldwise.config import Training, Variant
+from foldwise import networks, randomness, steps
+from foldwise.batches import Block, Rows, block_rows, blocks, preprocessing, targets_for
+from foldwise.config import Variant
 from foldwise.datasets.prepared import Dataset
 from foldwise.diagnostics import ROWS, Probe
 from foldwise.errors import DivergedError
-from foldwise.gradients import gradient_function, losses
+from foldwise.losses import losses
 from foldwise.networks import StackedNetwork
 from foldwise.results import split_name
 from foldwise.splits import Split
@@ -37,10 +37,28 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """What is known of a chunk's models after an epoch; at epoch 0 they only start.
+
+    Attributes:
+        splits: (repeat, fold) of the chunk's models (F,).
+        epoch: 0, or a recorded epoch.
+        finished: Unix time in seconds.
+        metrics: (F, 4), as in `Trained.history`; empty at epoch 0.
+    """
+
+    splits: list[tuple[int, int]]
+    epoch: int
+    finished: float
+    metrics: list[list[float]]
+
+
+@dataclass(frozen=True)
 class Trained:
     """What training a chunk yields.
 
     Attributes:
+        started: Unix time in seconds.
         epochs: recorded epochs (E,), from 1.
         history: (F, E, 4): train loss and accuracy, validation loss and accuracy.
         finished: Unix time in seconds of each recorded epoch (E,).
@@ -50,6 +68,7 @@ class Trained:
         diagnostics: records of `diagnostics.Probe`; none if the probed split is elsewhere.
     """
 
+    started: float
     epochs: np.ndarray
     history: np.ndarray
     finished: np.ndarray
@@ -64,6 +83,7 @@ def train(
     dataset: Dataset,
     device: str = "cpu",
     progress: Callable[[int], object] = lambda models: None,
+    record: Callable[[Recorded], object] = lambda recorded: None,
 ) -> Trained:
     """Train a chunk's models for the variant's epochs; same input, same bits.
 
@@ -72,32 +92,36 @@ def train(
         dataset: raw arrays.
         device: "cpu" or "cuda".
         progress: called after each epoch with the number of models that took it.
+        record: called at the start and after each recorded epoch.
 
     Raises:
         DivergedError: a model's loss is no longer finite; names split, epoch and rate.
     """
+    started, places = time.time(), [(split.repeat, split.fold) for split in chunk.splits]
+    record(Recorded(places, 0, started, []))
     settings = chunk.variant.training
     stack, rows = _prepare(chunk, dataset, device)
-    step = _step_function(stack, settings)
+    train_on = steps.train_function(stack, settings)
     probe = _probe(chunk, stack, rows)
     if probe is not None:
-        step = probe.around(step)
+        train_on = probe.around(train_on)
     recorded = recorded_epochs(settings.epochs)
     held_out = _stack_rows([split.held_out for split in chunk.splits], device)
     history, finished = [], []
     with torch.no_grad(), subnormals_flushed():
         for epoch, one_epoch in enumerate(_epochs(chunk, stack, rows, device), start=1):
-            for x, targets, masks in one_epoch:
-                step(x, targets, masks)
+            for block in one_epoch:
+                train_on(block)
             progress(stack.models)
             if epoch in recorded:
-                measured = [*_evaluate(stack, rows, rows.train[:, :EVALUATED_ROWS], settings.loss),
-                            *_evaluate(stack, rows, held_out, settings.loss)]  # fmt: skip
-                history.append(torch.stack(measured, dim=1))
+                seen = rows.train[:, :EVALUATED_ROWS]
+                history.append(_evaluate(stack, rows, seen, held_out, settings.loss))
                 finished.append(time.time())
                 _check_finite(history[-1][:, 0], chunk, epoch)
+                record(Recorded(places, epoch, finished[-1], history[-1].tolist()))
         stack.eval()
         return Trained(
+            started=started,
             epochs=np.array(recorded),
             history=torch.stack(history, dim=1).cpu().numpy(),
             finished=np.array(finished),
@@ -161,8 +185,8 @@ def _stack_rows(rows: Sequence[np.ndarray], device: str) -> Tensor:
 
 def _epochs(
     chunk: Chunk, stack: StackedNetwork, rows: Rows, device: str
-) -> Iterator[Iterator[tuple[Tensor, Tensor, list[Tensor]]]]:
-    """For every epoch, its batches: features (F, B, C), targets, hidden dropout masks."""
+) -> Iterator[Iterator[Block]]:
+    """For every epoch, its blocks of batches."""
     settings = chunk.variant.training
     order, dropout = _generators(chunk, "order"), _generators(chunk, "dropout")
     for _ in range(settings.epochs):
@@ -170,7 +194,7 @@ def _epochs(
         if settings.shuffle:
             places = randomness.orders(order, rows.train.shape[1]).to(device)
             shuffled = rows.train.gather(1, places)
-        yield batches(stack, rows, shuffled, settings.batch_size, dropout)
+        yield blocks(stack, rows, shuffled, settings.batch_size, dropout)
 
 
 def _generators(chunk: Chunk, purpose: str) -> list[torch.Generator]:
@@ -189,21 +213,7 @@ def _initial_generator(chunk: Chunk) -> Callable[[int, str], torch.Generator]:
     return generator
 
 
-# --- the step ---------------------------------------------------------------------------------
-
-
-def _step_function(
-    stack: StackedNetwork, settings: Training
-) -> Callable[[Tensor, Tensor, list[Tensor]], None]:
-    """One training step of all F models: gradient, then optimizer."""
-    optimizer_step = optimizers.step_function(settings.optimizer, *flatten(stack))
-    gradient = gradient_function(stack, settings.loss)
-
-    def step(x: Tensor, targets: Tensor, masks: list[Tensor]) -> None:
-        gradient(x, targets, masks)
-        optimizer_step()
-
-    return step
+# --- the probe -------------------------------------------------------------------------------
 
 
 def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
@@ -215,26 +225,9 @@ def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
     i, n = places.index(settings.probe), rows.train.shape[1]
     spread = torch.linspace(0, n - 1, min(ROWS, n), device=rows.train.device).long()
     chosen = rows.train[:, spread]
-    steps = settings.epochs * math.ceil(n / settings.batch_size)
+    total = settings.epochs * math.ceil(n / settings.batch_size)
     x, targets = rows.features(chosen)[i].cpu(), rows.targets_of(chosen)[i].cpu()
-    return Probe(stack, i, x, targets, settings.loss, steps)
-
-
-def flatten(stack: StackedNetwork) -> tuple[Tensor, Tensor]:
-    """Move all parameters into one tensor (P,), of which they become views; likewise gradients.
-
-    Returns:
-        The flat parameters and the flat gradients.
-    """
-    parameters = list(stack.parameters())
-    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-    gradient = torch.zeros_like(flat)
-    sizes = [p.numel() for p in parameters]
-    for p, values, slope in zip(
-        parameters, torch.split(flat, sizes), torch.split(gradient, sizes), strict=True
-    ):
-        p.data, p.grad = values.view_as(p), slope.view_as(p)
-    return flat, gradient
+    return Probe(stack, i, x, targets, settings.loss, settings.batch_size, total)
 
 
 # --- evaluation -------------------------------------------------------------------------------
@@ -243,24 +236,29 @@ def flatten(stack: StackedNetwork) -> tuple[Tensor, Tensor]:
 def _logits(stack: StackedNetwork, rows: Rows, chosen: Tensor) -> Tensor:
     """Logits of rows (F, m) in evaluation mode: (F, m, outputs)."""
     stack.eval()
-    blocks = torch.split(chosen, 8 * block_rows(stack, 32), dim=1)
-    logits = torch.cat([stack(rows.features(block)) for block in blocks], dim=1)
+    parts = torch.split(chosen, block_rows(stack, 1), dim=1)
+    logits = torch.cat([stack(rows.features(part)) for part in parts], dim=1)
     stack.train()
     return logits
 
 
 def _evaluate(
-    stack: StackedNetwork, rows: Rows, chosen: Tensor, loss: str
-) -> tuple[Tensor, Tensor]:
-    """Mean loss (F,) and accuracy (F,) on rows (F, m); NaN where m is 0."""
-    if chosen.shape[1] == 0:
-        nothing = torch.full((stack.models,), math.nan, device=rows.X.device)
-        return nothing, nothing
+    stack: StackedNetwork, rows: Rows, seen: Tensor, held_out: Tensor, loss: str
+) -> Tensor:
+    """Mean loss and accuracy on training rows (F, n), then on held-out rows (F, m): (F, 4).
+
+    NaN where there are no rows.
+    """
+    chosen = torch.cat([seen, held_out], dim=1)
     logits = _logits(stack, rows, chosen)
     row_losses = losses(logits, rows.targets_of(chosen), loss)
     predicted = logits.argmax(-1) if logits.shape[-1] > 1 else (logits.squeeze(-1) > 0).long()
-    correct = predicted == rows.labels[chosen]
-    return row_losses.mean(dim=1), correct.float().mean(dim=1)
+    correct = (predicted == rows.labels[chosen]).float()
+    sizes = [seen.shape[1], held_out.shape[1]]
+    parts = zip(
+        torch.split(row_losses, sizes, dim=1), torch.split(correct, sizes, dim=1), strict=True
+    )
+    return torch.stack([values.mean(dim=1) for pair in parts for values in pair], dim=1)
 
 
 def _probabilities(stack: StackedNetwork, rows: Rows, chosen: Tensor) -> np.ndarray:

@@ -98,6 +98,16 @@ def loading(
 
 # --- processes --------------------------------------------------------------------------------
 
+PRELOADED = (
+    "foldwise.cross_validation",
+    "foldwise.evaluation",
+    "foldwise.tracking.live",
+    "foldwise.tracking.models",
+    "mlflow.pyfunc",
+    "pytest",
+    "torch._dynamo",
+)
+
 
 @pytest.fixture(scope="session")
 def processes() -> Any:

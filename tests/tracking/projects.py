@@ -13,10 +13,14 @@ import mlflow.pytorch
 import numpy as np
 import pandas as pd
 import torch
+from builders import dataset
 from mlflow import MlflowClient
 
 from foldwise import config, evaluation, files, networks, paths, results, tracking
 from foldwise.config import Config
+from foldwise.cross_validation import cross_validate
+from foldwise.datasets.prepared import Dataset
+from foldwise.splits import split_table
 from foldwise.tracking import place, records
 
 EPOCHS = 5
@@ -177,6 +181,33 @@ def write_comparison(root: Path, sentence: str) -> None:
     files.write_json(root / paths.comparison("tiny"), {"study": "tiny", "pairs": [pair]})
 
 
+# --- trained runs -----------------------------------------------------------------------------
+
+
+def train(root: Path, variant: config.Variant) -> Dataset:
+    """A run folder whose predictions come from its weights; the data it was trained on."""
+    data = pictures() if variant.dataset == "pictures" else rows()
+    environ = {"FOLDWISE_WORKERS": "1", "FOLDWISE_DEVICE": "cpu"}
+    run = cross_validate(variant, data, split_table(data.y, variant.cv), "5" * 64, environ)
+    results.write(root / paths.run(variant.name), run)
+    evaluate(root, variant.name, run)
+    return data
+
+
+def rows() -> Dataset:
+    """40 rows of 6 features in 2 classes, and 8 to test."""
+    return replace(dataset(test_rows=8), name="rows")
+
+
+def pictures() -> Dataset:
+    """40 pictures (3, 4, 4) in 3 classes, and 6 to test."""
+    random = np.random.default_rng(0)
+    y = (np.arange(46) % 3).astype(np.int64)
+    X = (random.integers(0, 120, (46, 3, 4, 4)) + 60 * y[:, None, None, None]).astype(np.uint8)
+    names = ("dark", "middling", "bright")
+    return Dataset("pictures", X[:40], y[:40], X[40:], y[40:], names, 255.0, "made-up")
+
+
 # --- reading back -----------------------------------------------------------------------------
 
 
@@ -191,10 +222,10 @@ def dump(project: Project) -> dict[str, Any]:
     return tables | {"artifacts": found}
 
 
-def content(project: Project) -> dict[str, Any]:
+def content(project: Project, **tags_of_all: str) -> dict[str, Any]:
     """What a person sees, without ids: (variant, split) → everything about the run."""
     client = project.client
-    runs = runs_of(project)
+    runs = [run for run in runs_of(project) if tags_of_all.items() <= run.data.tags.items()]
     by_id = {run.info.run_id: run for run in runs}
     seen = {}
     for run in runs:

@@ -188,7 +188,7 @@ def test_models_predict_what_the_networks_do(loading: Project, variant: str) -> 
         eager, served = mlflow.pytorch.load_model(uri), mlflow.pyfunc.load_model(uri)
         plain = networks.Classifier(stack.unstack(index))
         for rows in (1, 7):
-            x = torch.rand(rows, *details["dataset"]["shape"])
+            x = torch.randint(0, 256, (rows, *details["dataset"]["shape"])).float()
             expected = plain(x)
             torch.testing.assert_close(eager(x), expected)
             np.testing.assert_allclose(served.predict(x.numpy()), expected.detach(), rtol=1e-5)
@@ -203,9 +203,10 @@ def test_the_model_is_an_entity_of_its_run(loading: Project) -> None:
     info = mlflow.models.get_model_info(f"models:/{output.model_id}")
     assert info.model_id == output.model_id
     assert info.run_id == run.info.run_id
-    assert info.metadata == {"class_names": ["class 0", "class 1"]}
+    assert info.metadata["class_names"] == ["class 0", "class 1"]
+    assert info.signature.inputs.input_names() == ["rows"]
     assert info.signature.inputs.inputs[0].shape == (-1, 6)
-    assert info.signature.outputs.inputs[0].shape == (-1, 2)
+    assert info.signature.outputs.input_names() == ["class 0", "class 1"]
 
 
 def test_the_parent_shows_the_refit_model(loading: Project) -> None:
@@ -566,6 +567,18 @@ def test_a_queued_experiment_goes_to_the_project_s_store(project: Project) -> No
         "tags.experiment = 'bold-idea' AND tags.baseline_rev = 'abc'",
     )
     assert len(tags) == 6
+
+
+def test_a_queued_experiment_says_nothing_about_the_project_s_own_runs(project: Project) -> None:
+    """Not even where it has the same results and compares them with others."""
+    project.track(charts=lambda _: {"own.png": b"1"})
+    before, files_before = content(project), dump(project)["artifacts"]
+    folder = project.root / ".dvc" / "tmp" / "exps" / "temp" / "tmpabc"
+    shutil.copytree(project.root / "runs", folder / "runs")
+    write_comparison(folder, "Hurts: over there.")
+    summary = tracking.track(project.config, folder, {}, lambda _: {"theirs.png": b"2"})
+    assert (summary.updated, summary.skipped) == (0, 6)
+    assert (content(project), dump(project)["artifacts"]) == (before, files_before)
 
 
 def test_ui_command(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,13 +35,14 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 from tqdm import tqdm
 
-from foldwise import paths, results
+from foldwise import journal, paths, results
 from foldwise.config import Config
 from foldwise.errors import TrackingError
-from foldwise.tracking import Charts, Summary, Tracked, lease, place, records, store
+from foldwise.tracking import Charts, Summary, Tracked, lease, place, records, registry, store
 from foldwise.tracking.records import (
     CREATED,
     CURRENT,
+    LIVE,
     NOTE,
     OUTPUTS,
     SPEC,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 REFIT = results.split_name(results.REFIT, results.REFIT)
 MODEL = "model"  # name of a run's model: runs:/<id>/model
 STUDY = "foldwise.study"  # tag of an experiment that is one
+KIND = "custom_model_development"  # the views that the MLflow UI gives it: runs, not traces
 DIGEST = 16  # of a data set: MLflow takes 36 characters; the whole one is a tag
 PAGE = 1000
 RUNNING = "RUNNING"
@@ -70,35 +73,95 @@ def mirror(
     runs = [run for run in found.values() if run is not None]
     uri = place.store_uri(environ, root)
     summary = Summary(uri, missing=[name for name, run in found.items() if run is None])
-    with store.opened(uri, environ) as opened, _bar(runs) as bar:
-        studies = dict.fromkeys(run.study for run in runs)
-        experiments = {study: _experiment(opened, study, runs) for study in studies}
-        with lease.held(opened, experiments.values()) as renew:
-            for run in runs:
-                experiment = experiments[run.study]
-                variant = Variant(opened, experiment, run, charts, summary, bar, renew)
-                _patiently(variant)
-            if not place.is_experiment(root):
-                own = uri == place.store_uri({}, root)
-                ids = _studies(opened.client) if own else list(experiments.values())
-                _supersede(opened.client, ids, runs, summary)
+    with store.opened(uri, environ) as opened, _held(opened, runs) as (experiments, renew):
+        watched = live_runs(opened.client, root)
+        _sync(opened, experiments, runs, charts, summary, renew, watched)
+        if watched:
+            _clear(opened.client, root, summary)
+        for study, experiment in experiments.items():
+            mine = [run for run in runs if run.study == study]
+            baseline = config.studies[study].comparison.baseline if study in config.studies else ""
+            model = registry.Registered(opened.client, experiment, mine, baseline, summary)
+            _patiently(uri, model.sync)
+            renew()
+        if not place.is_experiment(root):
+            own = uri == place.store_uri({}, root)
+            ids = _studies(opened.client) if own else list(experiments.values())
+            _supersede(opened.client, ids, runs, summary)
+            names = registry.studies(opened.client) if own else list(experiments)
+            registry.supersede(opened.client, names, [run.outputs for run in runs], summary.missing)
     return summary
+
+
+def add(opened: Store, runs: Sequence[VariantRun], charts: Charts | None, summary: Summary) -> None:
+    """Mirror variants into an open store and nothing else, counting in `summary`."""
+    with _held(opened, runs) as (experiments, renew):
+        _sync(opened, experiments, runs, charts, summary, renew)
+
+
+@contextmanager
+def _held(
+    opened: Store, runs: Sequence[VariantRun]
+) -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
+    """The experiments of the runs' studies, study → id, leased; and how to renew the lease."""
+    names = dict.fromkeys(run.study for run in runs)
+    experiments = {study: experiment_of(opened, study, runs) for study in names}
+    with lease.held(opened, experiments.values()) as renew:
+        yield experiments, renew
+
+
+def _sync(
+    opened: Store,
+    experiments: Mapping[str, str],
+    runs: Sequence[VariantRun],
+    charts: Charts | None,
+    summary: Summary,
+    renew: Callable[[], None],
+    watched: Sequence[Run] = (),
+) -> None:
+    """Mirror variants; runs of the live view that show the same training are taken over."""
+    with _bar(runs) as bar:
+        for run in runs:
+            live = begun(watched, run.attempt) if watched else {}
+            experiment = experiments[run.study]
+            variant = Variant(opened, experiment, run, live, charts, summary, bar, renew)
+            _patiently(opened.uri, variant.sync)
+
+
+def is_complete(client: MlflowClient, run: VariantRun) -> bool:
+    """Whether a store has these results whole, each run once and none unfinished."""
+    found = _search(client, _studies(client, run.study), _condition(run))
+    return len(found) == 1 + len(run.splits) and not any(r.info.status == RUNNING for r in found)
+
+
+def retire(client: MlflowClient, run: Run) -> None:
+    """Delete a run and its models, as MLflow's UI does."""
+    models = client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
+    )
+    for model in models:
+        client.delete_logged_model(model.model_id)
+    client.delete_run(run.info.run_id)
 
 
 def runs_table(uri: str, study: str | None = None) -> pd.DataFrame:
     """See `foldwise.tracking.runs_table`."""
-    with store.reached(uri, os.environ):
+    with store.reading(uri, os.environ):
         client = MlflowClient(uri)
         return pd.DataFrame([_line(run) for run in _search(client, _studies(client, study), "")])
 
 
 @dataclass
 class Variant:
-    """Mirrors one variant: the parent run and one child per split."""
+    """Mirrors one variant: the parent run and one child per split.
+
+    `live` are the runs that the live view has of the same training, by their spec.
+    """
 
     store: Store
     experiment: str
     run: VariantRun
+    live: Mapping[str, Run]
     charts: Charts | None
     summary: Summary
     bar: "tqdm[Any]"
@@ -125,24 +188,27 @@ class Variant:
 
     def _found(self) -> list[Run]:
         """All runs of this variant with these results."""
-        return _search(self.store.client, [self.experiment], self._condition)
-
-    @property
-    def _condition(self) -> str:
-        return f"tags.variant = '{self.run.name}' AND tags.`{OUTPUTS}` = '{self.run.outputs}'"
+        return _search(self.store.client, [self.experiment], _condition(self.run))
 
     def _claim(self, record: Record, found: Mapping[str, Run], parent: str | None = None) -> Run:
-        """The run of a record: the one that there is, otherwise a new one."""
+        """The run of a record: the one that there is, else the live view's, else a new one."""
         if record.spec in found:
             return found[record.spec]
-        tags = {**record.tags, SPEC: record.spec, OUTPUTS: record.outputs, "role": record.role}
-        tags |= {CREATED: str(time.time_ns()), CURRENT: self.run.current}
-        tags |= {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
-        run = self.store.client.create_run(
-            self.experiment, start_time=record.started, tags=tags, run_name=record.name
-        )
+        tags = {OUTPUTS: record.outputs, CURRENT: self.run.current}
+        if record.spec in self.live:
+            return self._take_over(self.live[record.spec], record, tags, parent)
+        run = create(self.store, self.experiment, record, tags, parent)
         self.summary.created += 1
         return run
+
+    def _take_over(self, run: Run, record: Record, tags: dict[str, str], parent: str | None) -> Run:
+        """Make a run of the live view one of these results, and as yet an incomplete one."""
+        client, run_id = self.store.client, run.info.run_id
+        client.update_run(run_id, RUNNING)
+        wanted = _identity(record, parent) | tags
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in wanted.items()])
+        self.summary.adopted += 1
+        return client.get_run(run_id)
 
     # --- children and parent ------------------------------------------------------------------
 
@@ -159,9 +225,11 @@ class Variant:
     def _parent(self, run: Run, refits: Sequence[Run], found: Mapping[str, Run]) -> None:
         """Mirror the variant itself; it shows the model trained on all rows, too."""
         record = self.run.parent
-        if run.data.tags.get(SUMMARY) != record.summary:
+        incomplete = run.info.status == RUNNING
+        revised = run.data.tags.get(SUMMARY) != record.summary
+        if revised and (incomplete or self.run.current == "true"):
             self._log_charts(run.info.run_id)
-        if run.info.status == RUNNING:
+        if incomplete:
             models = {model for refit in refits for model in _shown(refit)}
             for model in models - set(_shown(run)):
                 self._show(run.info.run_id, model)
@@ -185,17 +253,19 @@ class Variant:
             params=[Param(key, value) for key, value in record.params.items()],
             tags=_revised_tags(record),
         )
+        if LIVE in run.data.tags:
+            client.delete_tag(run_id, LIVE)
         client.set_terminated(run_id, record.status, end_time=record.finished)
         self.summary.repaired += repair
 
     def _revise(self, run: Run, record: Record, wanted: dict[str, str]) -> None:
-        """Bring what may change in a complete run up to date."""
+        """Bring what may change in a complete run up to date; of own results alone."""
         client, run_id, tags = self.store.client, run.info.run_id, run.data.tags
-        if self.run.current == "true":
-            wanted = {**wanted, CURRENT: "true"}
+        current = self.run.current == "true"
+        wanted = {**wanted, CURRENT: "true"} if current else wanted
         changes = [RunTag(key, value) for key, value in wanted.items() if tags.get(key) != value]
         metrics: list[Metric] = []
-        if tags.get(SUMMARY) != record.summary:
+        if current and tags.get(SUMMARY) != record.summary:
             metrics = self._finals(run, record, None)
             changes += _revised_tags(record)
         if changes:
@@ -316,7 +386,7 @@ class Variant:
         token = None
         while True:
             page = self.store.client.search_logged_models(
-                [self.experiment], self._condition, page_token=token
+                [self.experiment], _condition(self.run), page_token=token
             )
             found += [model.model_id for model in page]
             token = page.token
@@ -324,16 +394,66 @@ class Variant:
                 return found
 
 
+# --- the live view ----------------------------------------------------------------------------
+
+
+def create(
+    opened: Store, experiment: str, record: Record, tags: Mapping[str, str], parent: str | None
+) -> Run:
+    """A new run of a record, RUNNING, with more tags; `parent` is the run of its variant."""
+    wanted = _identity(record, parent) | {CREATED: str(time.time_ns()), **tags}
+    return opened.client.create_run(
+        experiment, start_time=record.started, tags=wanted, run_name=record.name
+    )
+
+
+def live_runs(client: MlflowClient, root: Path) -> list[Run]:
+    """What the live view of this workspace has begun and nobody has taken over; oldest first."""
+    here = f"{records.workspace(root)} "
+    found = _search(client, _studies(client), f"tags.`{LIVE}` LIKE '%'")
+    ours = [run for run in found if run.data.tags[LIVE].startswith(here)]
+    left = [run for run in ours if OUTPUTS not in run.data.tags]
+    return sorted(left, key=lambda run: int(run.data.tags[CREATED]))
+
+
+def begun(runs: Iterable[Run], attempt: str) -> dict[str, Run]:
+    """The runs among these that show a training, by their spec; of several the oldest."""
+    shown: dict[str, Run] = {}
+    for run in runs:
+        if run.data.tags[LIVE] == attempt:
+            shown.setdefault(run.data.tags[SPEC], run)
+    return shown
+
+
+def _clear(client: MlflowClient, root: Path, summary: Summary) -> None:
+    """Delete what the live view has of trainings that are over; those that go on stay."""
+    left = live_runs(client, root)
+    names = {run.data.tags["variant"] for run in left}
+    journals = [journal.read(root / paths.journal(name)) for name in names]
+    running = [found for found in journals if found and found.status == journal.RUNNING]
+    alive = {records.attempt(root, found.facts["started"]) for found in running}
+    for run in left:
+        if run.data.tags[LIVE] not in alive:
+            retire(client, run)
+            summary.retired += 1
+
+
 # --- helpers ----------------------------------------------------------------------------------
 
 
-def _patiently(variant: Variant) -> None:
+def _identity(record: Record, parent: str | None) -> dict[str, str]:
+    """The tags of a run that say what it is."""
+    tags = {**record.tags, SPEC: record.spec, "role": record.role}
+    return tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+
+
+def _patiently(uri: str, sync: Callable[[], None]) -> None:
     """Try once more where another process held the database for longer than MLflow waits."""
     try:
-        with store.translated(variant.store.uri):
-            variant.sync()
+        with store.translated(uri):
+            sync()
     except LockedError:
-        variant.sync()
+        sync()
 
 
 def _supersede(
@@ -353,11 +473,13 @@ def _supersede(
             summary.superseded += 1
 
 
-def _experiment(opened: Store, study: str, runs: Iterable[VariantRun]) -> str:
+def experiment_of(opened: Store, study: str, runs: Iterable[VariantRun]) -> str:
     """The id of a study's experiment, made or restored where it has to be."""
     client, location = opened.client, place.artifacts(opened.uri)
-    editions = sorted({run.dataset["edition"] for run in runs if run.study == study})
-    tags = {STUDY: study, "edition": ", ".join(editions)}
+    mine = [run for run in runs if run.study == study]
+    current = any(run.current == "true" for run in mine)
+    editions = sorted({run.dataset["edition"] for run in mine})
+    tags = {STUDY: study, "edition": ", ".join(editions), "mlflow.experimentKind": KIND}
     found = client.get_experiment_by_name(study)
     if found is None:
         with store.done_already("RESOURCE_ALREADY_EXISTS"):
@@ -368,7 +490,7 @@ def _experiment(opened: Store, study: str, runs: Iterable[VariantRun]) -> str:
         with store.done_already("RESOURCE_DOES_NOT_EXIST"):
             client.restore_experiment(found.experiment_id)
     for key, value in tags.items():
-        if found.tags.get(key) != value:
+        if key not in found.tags or (current and found.tags[key] != value):
             client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
 
@@ -390,6 +512,11 @@ def _search(client: MlflowClient, experiments: list[str], condition: str) -> lis
         if not token:
             break
     return runs
+
+
+def _condition(run: VariantRun) -> str:
+    """What all runs of these results meet."""
+    return f"tags.variant = '{run.name}' AND tags.`{OUTPUTS}` = '{run.outputs}'"
 
 
 def _shown(run: Run) -> list[str]:

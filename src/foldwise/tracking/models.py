@@ -2,6 +2,9 @@
 
 All networks of a variant have one graph, so it is exported once, through MLflow; each model is
 then that folder with its own weights in it (4 ms instead of 160).
+
+`mlflow.pytorch.load_model` gives the network, `mlflow.pyfunc.load_model` and servers the
+`Classifier` of served.py, which names the classes and refuses what is no input.
 """
 
 import json
@@ -15,17 +18,21 @@ from typing import Any
 import mlflow.pytorch
 import numpy as np
 import torch
+from mlflow import pyfunc
 from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from foldwise import networks
 from foldwise.config import Network
 from foldwise.errors import TrackingError
+from foldwise.tracking.served import LARGEST_PIXEL
 
 MLMODEL = "MLmodel"
 PT2 = Path("data/model.pt2")  # where MLflow's PyTorch flavour keeps and looks for it
-REQUIREMENTS = ("mlflow", "torch", "numpy")
+CODE = "code"
+LOADER = "foldwise_served"  # served.py as a module of its own
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas")
 
 
 class Exporter:
@@ -44,9 +51,9 @@ class Exporter:
         self._stack = networks.from_weights(network, weights)
         self._template = scratch / "template"
         self._folder = scratch / "model"
-        self._save_template(manifest["dataset"])
+        self._save_template(manifest["dataset"], manifest["variant"]["name"])
         self._archive = Archive(self._template / PT2)
-        self._description = Model.load(self._template).to_dict()
+        self._description = self._describe().to_dict()
 
     def save(self, index: int, model: LoggedModel, run_id: str) -> Path:
         """The folder of one network's model, valid until the next call."""
@@ -64,23 +71,54 @@ class Exporter:
         classifier = networks.Classifier(self._stack.unstack(index))
         return classifier.eval()
 
-    def _save_template(self, dataset: Mapping[str, Any]) -> None:
-        shape, classes = tuple(dataset["shape"]), len(dataset["class_names"])
+    def _save_template(self, dataset: Mapping[str, Any], variant: str) -> None:
+        facts = {key: dataset[key] for key in ("class_names", "dtype", "synthetic")}
         mlflow.pytorch.save_model(
             self.classifier(0),
             self._template,
-            signature=ModelSignature(_rows(shape), _rows((classes,))),
-            input_example=self._example(shape),
+            signature=signature(dataset),
+            input_example=self._example(dataset),
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             serialization_format="pt2",
-            metadata={"class_names": list(dataset["class_names"])},
+            metadata={**facts, "variant": variant},
         )
+        (self._template / CODE).mkdir()
+        served = Path(__file__).with_name("served.py")
+        shutil.copyfile(served, self._template / CODE / f"{LOADER}.py")
 
-    def _example(self, shape: tuple[int, ...]) -> np.ndarray:
+    def _describe(self) -> Model:
+        """MLmodel of the template, with our own loader for `mlflow.pyfunc`."""
+        model = Model.load(self._template)
+        environment = model.flavors[pyfunc.FLAVOR_NAME][pyfunc.ENV]
+        pyfunc.add_to_model(
+            model,
+            loader_module=LOADER,
+            code=CODE,
+            conda_env=environment[pyfunc.EnvType.CONDA],
+            python_env=environment[pyfunc.EnvType.VIRTUALENV],
+        )
+        return model
+
+    def _example(self, dataset: Mapping[str, Any]) -> np.ndarray:
         """Two typical rows (2, *shape); of one row the export would take one-row batches only."""
         shift, scale = self._stack.shift[0], self._stack.scale[0]
-        rows = torch.stack([shift, shift + scale]).to(torch.float32)
-        return rows.reshape(2, *shape).numpy()
+        rows = torch.stack([shift, shift + scale]).to(torch.float32).numpy()
+        if dataset["dtype"] == "uint8":
+            rows = rows.round().clip(0, LARGEST_PIXEL)
+        return rows.reshape(2, *dataset["shape"])
+
+
+def signature(dataset: Mapping[str, Any]) -> ModelSignature:
+    """Raw rows, named after their data set, in; a number per class, by its name, out.
+
+    Pixels are float32, too: as uint8, MLflow would cut rescaled ones off to 0 without a word.
+
+    Args:
+        dataset: meta.json of the prepared data.
+    """
+    rows = TensorSpec(np.dtype(np.float32), (-1, *dataset["shape"]), dataset["name"])
+    classes = Schema([ColSpec(DataType.float, name) for name in dataset["class_names"]])
+    return ModelSignature(Schema([rows]), classes)
 
 
 class Archive:
@@ -108,8 +146,3 @@ class Archive:
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in records.items():
                 archive.writestr(zipfile.ZipInfo(name), content)
-
-
-def _rows(shape: tuple[int, ...]) -> Schema:
-    """Float32 batches of any size."""
-    return Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))])

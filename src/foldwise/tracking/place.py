@@ -10,6 +10,7 @@ from foldwise.errors import TrackingError
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
+CHAMPION = "champion"  # alias of a study's best model: models:/<study>@champion
 TELEMETRY_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 SAFE = "the results in runs/ are safe, and `foldwise track` completes the mirror"
 LOCAL_HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*"
@@ -47,6 +48,12 @@ def is_experiment(root: Path) -> bool:
 def database(uri: str) -> Path | None:
     """The file of an SQLite store, None for any other store."""
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def is_built(root: Path, environ: Mapping[str, str]) -> bool:
+    """Whether there is a store; of a server it is not known, and True."""
+    path = database(store_uri(environ, root))
+    return path is None or path.exists()
 
 
 def artifacts(uri: str) -> str | None:

@@ -8,6 +8,7 @@ import getpass
 import json
 import math
 import re
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from foldwise.tracking import place
 
 SPEC, OUTPUTS, SUMMARY = "foldwise.spec", "foldwise.outputs", "foldwise.summary"
 CURRENT, CREATED = "foldwise.current", "foldwise.created"
+LIVE = "foldwise.live"  # which training a run shows that has no outputs yet
+BACKFILLED = "foldwise.backfilled"  # tag of runs whose results came from a commit
 NOTE = "mlflow.note.content"
 LONGEST = 500  # characters of a parameter
 LONGEST_NOTE = 7500  # MLflow takes 8000 in a tag
@@ -93,8 +96,8 @@ class VariantRun:
 
     @property
     def current(self) -> str:
-        """Whether these are the project's own results, not those of a queued experiment."""
-        return _text(not place.is_experiment(self.root))
+        """Whether these are the project's own results, not a queued experiment's or a commit's."""
+        return _text(BACKFILLED not in self.context and not place.is_experiment(self.root))
 
     @property
     def study(self) -> str:
@@ -125,6 +128,11 @@ class VariantRun:
         return files.digest([self.spec, self.manifest["status"], self.manifest["files"]])
 
     @cached_property
+    def attempt(self) -> str:
+        """Which training this is, of all that ever were."""
+        return attempt(self.root, self._facts["started"])
+
+    @cached_property
     def parent(self) -> Record:
         """The run of the variant."""
         facts = self._facts
@@ -133,8 +141,8 @@ class VariantRun:
             role="variant",
             spec=self.spec,
             outputs=self.outputs,
-            started=_milliseconds(facts["started"]),
-            finished=_milliseconds(facts["finished"]),
+            started=milliseconds(facts["started"]),
+            finished=milliseconds(facts["finished"]),
             status="FINISHED" if self.manifest["status"] == "complete" else "FAILED",
             tags=self._tags() | self._machine_tags(),
             params=self._params(),
@@ -173,6 +181,12 @@ class VariantRun:
             if math.isfinite(value)
         ]
 
+    @cached_property
+    def pairs(self) -> list[dict[str, Any]]:
+        """The pairs of the study's comparisons; none where there are no comparisons yet."""
+        pairs = _read_json(self.root / paths.comparison(self.study)).get("pairs", [])
+        return list(pairs)
+
     def weights(self) -> dict[str, np.ndarray]:
         """The stack's parameters and buffers, name → (S, ...)."""
         return results.read_weights(self._folder)
@@ -194,11 +208,23 @@ class VariantRun:
         return files.read_facts(self._timeline)
 
     @cached_property
+    def _reached(self) -> pd.DataFrame:
+        """When each split finished each epoch."""
+        return pd.read_parquet(self._timeline)
+
+    @cached_property
+    def _begun(self) -> dict[tuple[int, int], float]:
+        """When each split's training began, in seconds; empty for a run of an older foldwise."""
+        rows = self._reached[self._reached["epoch"] == 0]
+        columns = (rows[name].tolist() for name in ("repeat", "fold", "finished"))
+        return {(repeat, fold): begun for repeat, fold, begun in zip(*columns, strict=True)}
+
+    @cached_property
     def _by_split(self) -> dict[tuple[int, int], pd.DataFrame]:
         history = results.read_table(self._folder, results.HISTORY)
-        timeline = pd.read_parquet(self._timeline)
         keys = ["repeat", "fold", "epoch"]
-        table = history.merge(timeline[[*keys, "finished"]], on=keys, how="left").sort_values(keys)
+        times = self._reached[[*keys, "finished"]]
+        table = history.merge(times, on=keys, how="left").sort_values(keys)
         table["finished"] = table["finished"].fillna(self._facts["finished"])
         splits = {(int(r), int(f)) for r, f in table[["repeat", "fold"]].itertuples(index=False)}
         groups = table.groupby(["repeat", "fold"])
@@ -263,19 +289,21 @@ class VariantRun:
         return {name: float(scores[name]) for name in FINALS if _is_number(scores.get(name))}
 
     def _times(self, repeat: int, fold: int) -> tuple[int, int]:
-        """Start and end in milliseconds; a split starts one mean epoch before its first ends."""
+        """Start and end in milliseconds; an unknown start is one mean epoch before the first."""
         table = self._by_split[repeat, fold]
         first, last = float(table["finished"].min()), float(table["finished"].max())
         epoch = (last - first) / max(len(table) - 1, 1)
-        return _milliseconds(max(self._facts["started"], first - epoch)), _milliseconds(last)
+        likely = max(self._facts["started"], first - epoch)
+        return milliseconds(self._begun.get((repeat, fold), likely)), milliseconds(last)
 
     def _note(self) -> str:
         """The run's description in Markdown: verdict, score, protocol."""
-        lines = [self._warning(), self._failure(), self._score(), *self._verdicts()]
-        lines.append(self._protocol())
+        lines = [self.warning(), self._failure(), self._score(), *self._verdicts()]
+        lines.append(self.protocol())
         return "\n\n".join(line for line in lines if line)[:LONGEST_NOTE]
 
-    def _warning(self) -> str:
+    def warning(self) -> str:
+        """A line in Markdown where the data are synthetic, otherwise ""."""
         if not self.dataset["synthetic"]:
             return ""
         return "**SYNTHETIC DATA**: a built-in stand-in; these numbers say nothing about real data."
@@ -296,12 +324,12 @@ class VariantRun:
 
     def _verdicts(self) -> list[str]:
         """What the study's comparisons say about this variant."""
-        pairs = _read_json(self.root / paths.comparison(self.study)).get("pairs", [])
-        mine = [pair for pair in pairs if self.name in (pair.get("a"), pair.get("b"))]
+        mine = [pair for pair in self.pairs if self.name in (pair["a"], pair["b"])]
         sentences = [pair.get("sentence") or pair.get("refused") for pair in mine]
         return [f"- {sentence}" for sentence in sentences if sentence]
 
-    def _protocol(self) -> str:
+    def protocol(self) -> str:
+        """How it was trained, in one sentence of Markdown."""
         variant, data = self.manifest["variant"], self.dataset
         cv, training = variant["cv"], variant["training"]
         order = "reshuffled every epoch" if training["shuffle"] else "rows in file order"
@@ -327,22 +355,52 @@ def read(root: Path, name: str, context: Mapping[str, str]) -> VariantRun | None
 
 def context(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Tags that say who tracked from which commit and, under `dvc exp`, in which experiment."""
-    tags = {
-        "mlflow.user": _user(),
-        "mlflow.source.name": "foldwise track",
-        "mlflow.source.type": "LOCAL",
+    tags = _who("foldwise track") | {
         "experiment": environ.get("DVC_EXP_NAME", ""),
         "baseline_rev": environ.get("DVC_EXP_BASELINE_REV", ""),
     }
     commit = _git(root, "rev-parse", "HEAD")
     if commit:
         excluded = [f":(exclude){path}" for path in RESULTS]
-        dirty = _text(bool(_git(root, "status", "--porcelain", "--", ".", *excluded)))
-        tags |= {"mlflow.source.git.commit": commit, "git_commit": commit, "dirty": dirty}
+        dirty = bool(_git(root, "status", "--porcelain", "--", ".", *excluded))
+        tags |= _commit(commit, dirty)
     return {name: value for name, value in tags.items() if value}
 
 
+def workspace(root: Path) -> str:
+    """This folder on this machine."""
+    return f"{socket.gethostname()}:{root.resolve()}"
+
+
+def attempt(root: Path, started: float) -> str:
+    """The training that started in a folder at a time."""
+    return f"{workspace(root)} {started}"
+
+
+def past(root: Path, commit: str) -> dict[str, str]:
+    """The same tags for results that are of a commit, or of the DVC experiment that it is."""
+    tags = _who("foldwise track --rev") | _commit(commit, dirty=False) | {BACKFILLED: "true"}
+    refs = _git(root, "for-each-ref", f"--points-at={commit}", "--format=%(refname)", "refs/exps")
+    for ref in refs.split():
+        match ref.split("/"):  # refs/exps/12/3456…/name
+            case [_, _, start, rest, name] if len(start + rest) == len(commit):
+                tags |= {"experiment": name, "baseline_rev": start + rest}
+    return tags
+
+
 # --- helpers ----------------------------------------------------------------------------------
+
+
+def _who(command: str) -> dict[str, str]:
+    return {
+        "mlflow.user": _user(),
+        "mlflow.source.name": command,
+        "mlflow.source.type": "LOCAL",
+    }
+
+
+def _commit(commit: str, dirty: bool) -> dict[str, str]:
+    return {"mlflow.source.git.commit": commit, "git_commit": commit, "dirty": _text(dirty)}
 
 
 def _user() -> str:
@@ -405,5 +463,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
+    """A time as MLflow has it."""
     return round(seconds * 1000)

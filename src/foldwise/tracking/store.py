@@ -27,6 +27,7 @@ LOCK_SECONDS = 900
 LOG_PAGES = 16384  # 64 MiB of log before it is merged: most pages are written many times
 BUSY_SECONDS = 20  # as MLflow's own connections wait
 BATCH = 1000  # metrics in one request
+PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
 class LockedError(TrackingError):
@@ -66,7 +67,7 @@ def opened(uri: str, environ: Mapping[str, str]) -> Iterator[Store]:
             a database that this version of MLflow can read.
     """
     path = place.database(uri)
-    with reached(uri, environ), _locked(path):
+    with _reached(uri, environ), _locked(path):
         if path is not None:
             _prepare(path, uri)
         with _fewer_syncs(path), _closing(uri):
@@ -76,8 +77,25 @@ def opened(uri: str, environ: Mapping[str, str]) -> Iterator[Store]:
 
 
 @contextmanager
-def reached(uri: str, environ: Mapping[str, str]) -> Iterator[None]:
-    """Talk to a store that answers, with patience and readable errors; leave it as it is."""
+def reading(uri: str, environ: Mapping[str, str]) -> Iterator[None]:
+    """A store that is there and answers, to read from while others write.
+
+    Raises:
+        TrackingError: it is not there, or as `opened` says.
+    """
+    path, silent = place.database(uri), server.environment({PROGRESS_BAR: "false"})
+    with _reached(uri, environ), silent:
+        if path is not None:
+            if not path.is_file():
+                raise TrackingError(f"{path}: nothing is tracked yet; `foldwise track` makes it")
+            _check(path, uri)
+        with _closing(uri):
+            yield
+
+
+@contextmanager
+def _reached(uri: str, environ: Mapping[str, str]) -> Iterator[None]:
+    """Talk to a store with patience and readable errors; to a server only if it answers."""
     with _quiet(), server.settings(environ), translated(uri):
         if server.is_server(uri):
             server.probe(uri)

@@ -1,0 +1,129 @@
+"""The journal of a training: what is known of it while it goes on, for whoever watches.
+
+One file per variant, outside everything that DVC keeps, one line of JSON at a time: first
+`{"manifest": …, "facts": …}`, then every recorded epoch of every chunk (`training.Recorded`), at
+the end `{"status": …}`. The training holds a lock on it, which the system lets go of however the
+training ends. Knows neither pandas nor a tracker.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+RUNNING, KILLED = "running", "killed"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What a journal says.
+
+    Attributes:
+        manifest: of the run that is to be, as in run.json, without the digests of its files.
+        facts: started (Unix seconds), device, workers, threads.
+        epochs: lines with the fields of `training.Recorded`, in the order of writing.
+        status: "running"; "complete" or "failed", as in run.json, once the run folder is there;
+            "killed" if the training ended before that.
+    """
+
+    manifest: dict[str, Any]
+    facts: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    status: str
+
+
+class Recorder:
+    """Writes the journal of one training, in place of the last one's.
+
+    What goes wrong (disk full, folder read-only) is said once and never stops the training.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file: int | None = None
+        self._given_up = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Append a line, in one piece."""
+        if self._given_up:
+            return
+        content = f"{json.dumps(line)}\n".encode()
+        try:
+            if self._file is None:
+                self._file = _new(self._path)
+            if os.write(self._file, content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._given_up = True
+            print(  # noqa: T201
+                f"{self._path}: cannot be written ({error.strerror}), so this training cannot be "
+                "watched; it goes on, and its results are not affected",
+                file=sys.stderr,
+            )
+
+
+def read(path: Path) -> Journal | None:
+    """A journal as far as it is written, None where there is none yet."""
+    try:
+        with path.open("rb") as file:
+            held = _is_held(file.fileno())  # first: without a writer, what is read is all
+            lines = parse(file.read())
+    except OSError:
+        return None
+    if not lines or "manifest" not in lines[0]:
+        return None
+    ended = [line["status"] for line in lines[1:] if "status" in line]
+    return Journal(
+        manifest=lines[0]["manifest"],
+        facts=lines[0]["facts"],
+        epochs=[line for line in lines[1:] if "epoch" in line],
+        status=ended[0] if ended else RUNNING if held else KILLED,
+    )
+
+
+def parse(content: bytes) -> list[dict[str, Any]]:
+    """The whole lines of a journal; from a torn or damaged one on, it counts as not written."""
+    lines: list[dict[str, Any]] = []
+    for line in content.split(b"\n")[:-1]:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def _new(path: Path) -> int:
+    """An empty, locked file at `path`: nobody ever sees it without its lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        os.fchmod(file, 0o644)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        Path(part).replace(path)
+    except OSError:
+        os.close(file)
+        Path(part).unlink(missing_ok=True)
+        raise
+    return file
+
+
+def _is_held(file: int) -> bool:
+    """Whether a training has the file locked; closing the file gives up what this takes."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,76 @@
+"""Which way a stack trains, and that the ways agree."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from builders import dataset, variant
+from torch import Tensor, nn
+
+from foldwise import steps, training
+from foldwise.batches import Block
+from foldwise.config import Training
+from foldwise.networks import StackedNetwork
+from foldwise.splits import split_table, splits
+from foldwise.training import Chunk, train
+
+
+class Squeezed(nn.Module):
+    """A network that the compiled step does not know: a bottleneck of one number."""
+
+    def __init__(self, models: int, inputs: int):
+        super().__init__()
+        self.down = nn.Parameter(torch.full((models, inputs, 1), 0.1))
+        self.up = nn.Parameter(torch.full((models, 1, 1), 0.1))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return torch.tanh(x @ self.down) @ self.up
+
+
+def test_any_other_module_trains_through_autograd() -> None:
+    stack = Squeezed(3, 6).train()
+    x = torch.randn(3, 40, 6, generator=torch.Generator().manual_seed(0))
+    targets = (x[..., :1] > 0).float()
+    settings = variant(training={"optimizer": {"name": "adam", "lr": 0.05}}).training
+    loss = nn.functional.binary_cross_entropy_with_logits
+    before = loss(stack(x), targets).item()
+    train_on = steps.train_function(stack, settings)
+    with torch.no_grad():
+        for _ in range(20):
+            train_on(Block(x, targets, None))
+    assert loss(stack(x), targets).item() < before / 2
+
+
+@pytest.mark.parametrize("network", [{}, {"batch_norm": True}, {"hidden_dropout": 0.4}])
+def test_autograd_trains_the_same_models_as_the_compiled_step(
+    network: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU does, on the CPU: equal but for rounding."""
+    v = variant(network=network, training={"epochs": 3})
+    data = dataset()
+    plan = splits(split_table(data.y, v.cv))
+    chunk = Chunk(v, tuple(s for s in plan if len(s.train) == len(plan[0].train)))
+    compiled = train(chunk, data)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.steps, "train_function", by_autograd)
+        reference = train(chunk, data)
+    torch.testing.assert_close(compiled.held_out, reference.held_out, rtol=1e-4, atol=1e-5)
+
+
+def by_autograd(stack: StackedNetwork, settings: Training) -> Callable[[Block], None]:
+    return steps.batchwise(steps.autograd_step(stack, settings), settings.batch_size)
+
+
+def test_blocks_are_cut_into_batches() -> None:
+    sizes: list[int] = []
+    block = Block(torch.zeros(2, 17, 3), torch.zeros(2, 17, 1), torch.ones(2, 17, 4))
+    steps.batchwise(lambda batch: sizes.append(batch.x.shape[1]), 5)(block)
+    assert sizes == [5, 5, 5, 2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_trains_the_same_models() -> None:
+    v = variant(network={"batch_norm": True})
+    chunk = Chunk(v, tuple(splits(split_table(dataset().y, v.cv))[:2]))
+    here, there = train(chunk, dataset(), "cpu"), train(chunk, dataset(), "cuda")
+    torch.testing.assert_close(here.held_out, there.held_out, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,276 @@
+"""Commits with results → a real MLflow store, through real git and DVC."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import repositories
+from mlflow import MlflowClient
+from projects import Project, content, dump, fabricate, models_of, runs_of, write_comparison
+from repositories import PARAMS, cached, run
+
+from foldwise import cli, paths, results, tracking
+from foldwise.errors import ComparisonError
+from foldwise.tracking import place, records
+
+GIT = {"git_commit", "mlflow.source.git.commit", "mlflow.source.name", "dirty"}
+GIT |= {records.CURRENT, records.BACKFILLED}
+
+
+@dataclass
+class Past(Project):
+    """A project in git with commits by tag; its workspace has the results of the last one."""
+
+    commits: Mapping[str, str] = field(default_factory=dict)
+
+    def backfill(self, *revisions: str, **options: Any) -> tracking.History:
+        return tracking.backfill(self.root, revisions or ["start..HEAD"], {}, **options)
+
+
+def fabricate_all(root: Path, params: str, plain: int, dropout: int, sentence: str) -> Any:
+    settings = repositories.write_params(root, params)
+    for name, seed in (("tiny-plain", plain), ("tiny-dropout", dropout)):
+        fabricate(root, settings.variant(name), seed)
+    write_comparison(root, sentence)
+    return settings
+
+
+OTHER = PARAMS.replace("lr: 0.1", "lr: 0.2")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Past:
+    """Three commits with results, one before and one between them without; for reading only."""
+    root = tmp_path_factory.mktemp("history") / "Ein Projekt für #1"
+    repositories.start(root)
+    commits = {"start": repositories.commit_only(root, "start")}
+    fabricate_all(root, PARAMS, 0, 10, "Helps: at first.")
+    commits["v1"] = repositories.commit(root, "v1")
+    (root / "README").write_text("Read me.")
+    commits["between"] = repositories.commit_only(root, "between")
+    fabricate_all(root, PARAMS, 0, 11, "Hurts: later.")
+    commits["v2"] = repositories.commit(root, "v2")
+    settings = fabricate_all(root, OTHER, 2, 12, "Helps: now.")
+    commits["v3"] = repositories.commit(root, "v3")
+    return Past(root, settings, commits=commits)
+
+
+@pytest.fixture
+def past(written: Past, tmp_path: Path, empty_database: Path) -> Past:
+    """A copy with an empty store."""
+    root = tmp_path / "a copy"
+    shutil.copytree(written.root, root)
+    shutil.copy(empty_database, root / place.DATABASE)
+    return replace(written, root=root)
+
+
+def by_commit(past: Past) -> dict[str, int]:
+    """How many runs have the tag of which commit."""
+    names = {commit: tag for tag, commit in past.commits.items()}
+    found = [names[r.data.tags["git_commit"]] for r in runs_of(past)]
+    return {name: found.count(name) for name in sorted(set(found))}
+
+
+def without_git(seen: dict[Any, Any]) -> dict[Any, Any]:
+    """`content` but for the tags that tell the commit."""
+    return {
+        name: (facts, {key: v for key, v in tags.items() if key not in GIT}, *rest)
+        for name, (facts, tags, *rest) in seen.items()
+    }
+
+
+# --- what is made -----------------------------------------------------------------------------
+
+
+def test_every_commit_s_results_are_there_once_and_twice_adds_nothing(past: Past) -> None:
+    assert past.track().created == 8
+    before = content(past)
+    history = past.backfill()
+    assert (history.commits, history.created, history.lacking) == (4, 8 + 4, {})
+    assert by_commit(past) == {"v1": 8, "v2": 4, "v3": 8}
+    assert content(past, git_commit=past.commits["v3"]) == before
+    for each in runs_of(past):
+        backfilled = each.data.tags["git_commit"] != past.commits["v3"]
+        assert each.data.tags["dirty"] == "false"
+        assert each.data.tags[records.CURRENT] == ("false" if backfilled else "true")
+        assert each.data.tags.get(records.BACKFILLED) == ("true" if backfilled else None)
+        assert each.info.status == "FINISHED"
+    assert len(models_of(past)) == 3 * (2 + 1 + 2)
+    seen = dump(past)
+    again = past.backfill()
+    assert (again.created, again.updated, again.results) == (0, 0, 6)
+    assert str(again) == "4 commits: nothing to add"
+    assert dump(past) == seen
+
+
+def test_a_commit_is_mirrored_as_it_would_have_been_then(past: Past, tmp_path: Path) -> None:
+    """Curves, times, metrics, notes, inputs, models: as `track` in the commit's workspace."""
+    then = Project(tmp_path / "then", past.config)
+    then.root.mkdir()
+    settings = fabricate_all(then.root, PARAMS, 0, 10, "Helps: at first.")
+    replace(then, config=settings).track(charts=lambda name: {"a.png": name.encode()})
+    past.backfill("v1", drawing=lambda settings, root: lambda name: {"a.png": name.encode()})
+    assert without_git(content(past)) == without_git(content(then))
+    charts = [
+        past.client.list_artifacts(each.info.run_id, "charts")
+        for each in runs_of(past)
+        if each.data.tags["role"] == "variant"
+    ]
+    assert [[file.path for file in files] for files in charts] == [["charts/a.png"]] * 2
+
+
+def test_history_stays_history_and_what_is_current_stays_as_it_is(past: Past) -> None:
+    """v2 says other things about the plain variant than v1, of the same results."""
+    run(past.root, "git", "checkout", "-q", "v2")
+    run(past.root, "dvc", "checkout", "-q")
+    now = replace(past, config=repositories.write_params(past.root, PARAMS))
+    now.track()
+    before = content(now)
+    past.backfill("start..main")
+    assert content(now, git_commit=past.commits["v2"]) == before
+    assert by_commit(past) == {"v1": 4, "v2": 8, "v3": 8}
+    assert now.track().skipped == 8
+
+
+def test_the_workspace_takes_backfilled_runs_for_its_own_when_it_gets_there(past: Past) -> None:
+    past.backfill("v1")
+    run(past.root, "git", "checkout", "-q", "v1")
+    run(past.root, "dvc", "checkout", "-q")
+    now = replace(past, config=repositories.write_params(past.root, PARAMS))
+    summary = now.track()
+    assert (summary.created, summary.updated) == (0, 8)
+    assert set(tracking.runs_table(past.uri)["current"]) == {"true"}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+@pytest.mark.parametrize("writes", [1, 9, 60])
+def test_an_interrupted_backfill_is_completed(
+    past: Past, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter(range(writes))
+
+    def dying(write: Any) -> Any:
+        def method(*arguments: Any, **options: Any) -> Any:
+            answer = write(*arguments, **options)
+            if next(left, None) is None:
+                raise Killed
+            return answer
+
+        return method
+
+    with monkeypatch.context() as patch:
+        for name in ("create_run", "log_inputs", "log_batch", "log_outputs", "set_terminated"):
+            patch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+        with pytest.raises(Killed):
+            past.backfill()
+    past.backfill()
+    assert by_commit(past) == {"v1": 8, "v2": 4, "v3": 8}
+    assert {each.info.status for each in runs_of(past)} == {"FINISHED"}
+    assert {model.status for model in models_of(past)} == {"READY"}
+    assert past.backfill().created == 0
+
+
+# --- which commits ----------------------------------------------------------------------------
+
+
+def test_single_revisions_and_ranges(past: Past) -> None:
+    assert past.backfill("v2", "v1..v2").commits == 2
+    assert by_commit(past) == {"between": 4, "v2": 8}
+    assert past.backfill("v1^").commits == 1
+    nothing = past.backfill("HEAD..HEAD")
+    assert (nothing.commits, nothing.failed, str(nothing)) == (0, False, "0 commits: no results")
+
+
+@pytest.mark.parametrize("revision", ["no-such-tag", "v1..no-such-tag"])
+def test_a_revision_that_is_not_there(past: Past, revision: str) -> None:
+    with pytest.raises(ComparisonError, match=rf"--rev {revision}: .*`git fetch`"):
+        past.backfill(revision)
+
+
+def test_without_git(bare: Project) -> None:
+    with pytest.raises(ComparisonError, match="not a git repository"):
+        tracking.backfill(bare.root, ["HEAD"], {})
+
+
+# --- what a commit lacks ----------------------------------------------------------------------
+
+
+def test_results_in_neither_cache_nor_remote_are_named_and_left_out(past: Past) -> None:
+    cached(past.root, "runs/tiny-dropout/run.json", "v1").unlink()
+    cached(past.root, f"runs/tiny-dropout/{results.MODELS}", "v2").unlink()
+    history = past.backfill()
+    assert by_commit(past) == {"v1": 4, "v3": 8}
+    assert [(commit, names) for (commit, _), names in history.lacking.items()] == [
+        (past.commits["v1"][:7], ["tiny-dropout"]),
+        (past.commits["v2"][:7], ["tiny-dropout"]),
+    ]
+    assert "tiny-dropout: in neither DVC's cache nor its remote" in str(history)
+    assert not history.failed
+
+
+def test_results_come_from_the_remote_that_the_workspace_has(past: Past, tmp_path: Path) -> None:
+    """The commits are older than the remote, and nothing is put into the cache."""
+    run(past.root, "dvc", "remote", "add", "-q", "-d", "--local", "store", str(tmp_path / "remote"))
+    run(past.root, "dvc", "push", "-q", "--all-commits")
+    shutil.rmtree(past.root / ".dvc/cache")
+    assert past.backfill().lacking == {}
+    assert by_commit(past) == {"v1": 8, "v2": 4, "v3": 8}
+    assert not (past.root / ".dvc/cache/files").exists()
+
+
+def test_damaged_results_leave_no_half_made_runs(past: Past) -> None:
+    path = cached(past.root, f"runs/tiny-plain/{results.HISTORY}", "v1")
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1])
+    history = past.backfill()
+    assert by_commit(past) == {"v1": 4, "v2": 4, "v3": 8}
+    assert "tiny-plain: their files are not whole" in str(history)
+
+
+def test_older_settings_that_do_not_parse_are_said(past: Past) -> None:
+    repositories.write_params(past.root, PARAMS)
+    (past.root / paths.PARAMS).write_text(OTHER.replace("batch_size", "batchsize"))
+    (past.root / "dvc.lock").write_text((past.root / "dvc.lock").read_text() + "# other\n")
+    commit = repositories.commit_only(past.root, "old")
+    history = past.backfill("old")
+    assert history.failed
+    assert f"not tracked: {commit[:7]}: params.yaml of {commit}" in str(history)
+    assert "batchsize" in str(history)
+
+
+def test_pictures_of_results_too_old_to_be_drawn_are_left_out(past: Past) -> None:
+    def drawing(settings: object, root: Path) -> tracking.Charts:
+        return lambda name: {name: results.read_table(root / "no-such-folder", results.HISTORY)}  # type: ignore[dict-item]
+
+    assert past.backfill("v1", drawing=drawing).created == 8
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_the_command(
+    past: Past, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status(*arguments: str) -> object:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["track", *arguments])
+        return stopped.value.code
+
+    monkeypatch.chdir(past.root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # mlflow sets it, too
+    shutil.rmtree(paths.COMPARISONS)  # made up: nothing that could be drawn
+    assert status("--rev", "v1") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert (out[0], out[-1]) == (f"{past.uri}: 8 created, 2 registered", "1 commit: 8 created")
+    for path in (past.root / ".dvc/cache/files/md5").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    assert status("--rev", "v2") == 1
+    assert status("--rev", "start") == 0
+    assert status("--rev", "nonsense") == 1

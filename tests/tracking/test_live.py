@@ -1,0 +1,482 @@
+"""Trainings in a process of their own, watched while they go on, then tracked.
+
+A training is stopped (SIGSTOP) where a test looks at its middle, and goes on afterwards.
+"""
+
+import os
+import re
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from builders import dataset
+from mlflow import MlflowClient
+from projects import Project, content, dump, evaluate, run_of, runs_of
+
+from foldwise import config, files, journal, paths, results, tracking
+from foldwise.datasets import prepared
+from foldwise.splits import split_table
+from foldwise.tracking import place, records
+
+ROOT = Path(__file__).parents[2]
+WORKERS = {"FOLDWISE_WORKERS": "2", "FOLDWISE_DEVICE": "cpu"}
+NAME, RUNS = "watched", 6  # its parent, four folds, refit
+OTHER = "other"  # folder of a second store
+PARAMS = """
+datasets:
+  rows: {editions: {synthetic: {rows: 60}}}
+studies:
+  tiny:
+    dataset: rows
+    cv: {folds: 2, repeats: 2, seed: 0}
+    training: {epochs: 2500, batch_size: 8, shuffle: true, optimizer: {name: sgd, lr: 0.01}}
+    comparison: {baseline: watched}
+variants:
+  watched: {study: tiny, hidden: [5]}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, empty_database: Path) -> Project:
+    """A project whose one variant can be trained, with an empty store."""
+    root = tmp_path / "it's a project"
+    data = dataset(rows=60)
+    prepared.save(data, root / paths.prepared("rows"))
+    study = config.parse(PARAMS)
+    table = split_table(data.y, study.study("tiny").cv)
+    files.write_table(root / paths.splits("tiny"), table, {"data_digest": data.digest})
+    (root / paths.PARAMS).write_text(PARAMS)
+    (root / OTHER).mkdir()
+    for folder in (root, root / OTHER):
+        shutil.copy(empty_database, folder / place.DATABASE)
+    return Project(root, study)
+
+
+# --- trainings --------------------------------------------------------------------------------
+
+
+@dataclass
+class Trainer:
+    """Trains the variant of a project: the stage's own script, in processes of their own."""
+
+    project: Project
+    processes: Any
+
+    @contextmanager
+    def running(self) -> Iterator[Any]:
+        """A process that trains; killed at the end if it is still there."""
+        process = self.processes.Process(target=train, args=(self.project.root,))
+        process.start()
+        try:
+            yield process
+        finally:
+            kill(process)
+
+    @contextmanager
+    def stopped(self) -> Iterator[Any]:
+        """One that has recorded some epochs and holds still."""
+        with self.running() as process:
+            wait_for(lambda: status(self.project) == "running" and len(lines(self.project)) > 6)
+            os.killpg(process.pid, signal.SIGSTOP)
+            assert status(self.project) == "running"
+            yield process
+
+    def finish(self, process: Any) -> None:
+        """Let a training go on to its end, and evaluate it."""
+        os.killpg(process.pid, signal.SIGCONT)
+        process.join(60)
+        assert process.exitcode == 0
+        evaluated(self.project)
+
+
+@pytest.fixture
+def trainer(project: Project, processes: Any) -> Trainer:
+    return Trainer(project, processes)
+
+
+def train(root: Path) -> None:
+    """`python pipeline/train.py watched` in a process group of its own."""
+    os.setsid()
+    os.chdir(root)
+    os.environ.update(WORKERS)
+    sys.argv = ["train.py", NAME]
+    runpy.run_path(str(ROOT / "pipeline/train.py"), run_name="__main__")
+
+
+def evaluated(project: Project) -> None:
+    evaluate(project.root, NAME, results.read(project.root / paths.run(NAME)))
+
+
+def kill(process: Any) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join(60)
+    assert process.exitcode is not None
+
+
+def lines(project: Project) -> list[dict[str, object]]:
+    found = journal.read(project.root / paths.journal(NAME))
+    return found.epochs if found else []
+
+
+def status(project: Project) -> str:
+    found = journal.read(project.root / paths.journal(NAME))
+    return found.status if found else ""
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+# --- looking ----------------------------------------------------------------------------------
+
+
+def look(project: Project, times: int = 1, **environ: str) -> None:
+    """Follow for so many looks at the journals."""
+    count = iter(range(times))
+    tracking.follow(project.root, environ, 0.0, lambda: next(count, None) is not None)
+
+
+def statuses(project: Project) -> dict[str, str]:
+    """By split, the parent as "parent"."""
+    return {run.data.tags.get("split", "parent"): run.info.status for run in runs_of(project)}
+
+
+def ids(project: Project) -> set[str]:
+    return {run.info.run_id for run in runs_of(project)}
+
+
+def assert_as_if_never_watched(project: Project) -> None:
+    """The store says what another one says that saw the results only."""
+    other = Project(project.root / OTHER, project.config)
+    for path in (paths.RUNS, paths.METRICS):
+        shutil.copytree(project.root / path, other.root / path)
+    assert other.track().created == RUNS
+    assert content(project) == content(other)
+
+
+# --- the way it goes --------------------------------------------------------------------------
+
+
+def test_a_training_is_seen_while_it_goes_on_and_then_tracked_in_the_same_runs(
+    project: Project, trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with trainer.stopped() as process:
+        look(project, times=2)
+        assert statuses(project)["parent"] == "RUNNING"
+        parent, known = run_of(project, NAME), len(lines(project))
+        said = parent.data.tags[records.NOTE]
+        epoch = re.search(r"\*\*Training, running\*\*: epoch (\d+) of 2500, 5 models, mean", said)
+        assert epoch is not None
+        assert 0 < int(epoch[1]) < 2500
+        assert capsys.readouterr().out.count(f"{NAME}: epoch {epoch[1]} of 2500") == 1
+        begun = ids(project)
+        seen = curve(project, "r0-f00")
+        assert 0 < len(seen) <= 100
+        assert run_of(project, NAME, "r0-f00").data.params["training.epochs"] == "2500"
+        trainer.finish(process)
+    look(project)
+    assert set(statuses(project).values()) == {"FINISHED"}
+    assert records.OUTPUTS not in run_of(project, NAME).data.tags
+    assert len(lines(project)) > known
+    before = curve(project, "r0-f00")
+    assert before[: len(seen)] == seen
+    summary = project.track()
+    assert (summary.adopted + summary.created, summary.retired) == (RUNS, 0)
+    assert begun <= ids(project)
+    assert curve(project, "r0-f00") == before
+    assert len(before) == 100
+    assert records.LIVE not in run_of(project, NAME).data.tags
+    first = dump(project)
+    look(project)
+    assert project.track().skipped == RUNS
+    assert dump(project) == first
+    assert_as_if_never_watched(project)
+
+
+def curve(project: Project, split: str) -> list[tuple[int, int, float]]:
+    run = run_of(project, NAME, split)
+    points = project.client.get_metric_history(run.info.run_id, "validation_loss")
+    return [(point.step, point.timestamp, point.value) for point in points]
+
+
+def test_a_training_that_diverges_fails_in_the_same_run(project: Project, trainer: Trainer) -> None:
+    text = PARAMS.replace("lr: 0.01", "lr: 1.0e30").replace("epochs: 2500", "epochs: 40")
+    (project.root / paths.PARAMS).write_text(text)
+    with trainer.running() as process:
+        wait_for(lambda: status(project) == "running")
+        os.killpg(process.pid, signal.SIGSTOP)
+        look(project)
+        begun = run_of(project, NAME).info.run_id
+        trainer.finish(process)
+    look(project)
+    assert statuses(project)["parent"] == "FAILED"
+    project.track()
+    assert statuses(project) == {"parent": "FAILED"}
+    assert ids(project) == {begun}
+
+
+def test_tracking_leaves_a_training_alone_that_goes_on(project: Project, trainer: Trainer) -> None:
+    """Its results are the same, so at the end the runs that were there before stay."""
+    with trainer.running() as process:
+        process.join()
+    evaluated(project)
+    project.track()
+    tracked = ids(project)
+    with trainer.stopped() as process:
+        look(project)
+        begun = ids(project) - tracked
+        assert 1 < len(begun) <= RUNS
+        summary = project.track()
+        assert (summary.skipped, summary.retired) == (RUNS, 0)
+        assert begun < ids(project)
+        trainer.finish(process)
+    look(project)
+    assert project.track().retired == len(begun)
+    assert ids(project) == tracked
+
+
+# --- kills ------------------------------------------------------------------------------------
+
+
+def test_killed_trainings_leave_nothing_once_the_variant_was_trained(
+    project: Project, trainer: Trainer
+) -> None:
+    """The follower sees the end of the first, and sees of the second only that there is a third."""
+    with trainer.stopped() as process:
+        look(project)
+        kill(process)
+    look(project)
+    assert statuses(project)["parent"] == "KILLED"
+    assert "RUNNING" not in statuses(project).values()
+    first = ids(project)
+    with trainer.stopped() as process:
+        look(project)
+        kill(process)
+    second = ids(project) - first
+    with trainer.stopped() as process:
+        look(project)
+        ended = {run.info.run_id: run.info.status for run in runs_of(project)}
+        assert {ended[run_id] for run_id in second} == {"KILLED"}
+        trainer.finish(process)
+    summary = project.track()
+    assert summary.retired == len(first | second)
+    assert summary.adopted > 1
+    assert_as_if_never_watched(project)
+
+
+def test_a_killed_training_that_nobody_repeats_is_deleted_by_track(
+    project: Project, trainer: Trainer
+) -> None:
+    with trainer.stopped() as process:
+        look(project)
+        kill(process)
+    assert project.track().missing == [NAME]
+    assert ids(project) == set()
+
+
+def test_a_killed_follower_and_then_another(project: Project, trainer: Trainer) -> None:
+    """Two real ones: the second takes up the runs of the first, and ends with Ctrl-C."""
+    with trainer.stopped() as process:
+        first = trainer.processes.Process(target=tracking.follow, args=(project.root, {}, 0.1))
+        first.start()
+        wait_for(lambda: len(ids(project)) >= 3)
+        first.kill()
+        first.join()
+        begun = ids(project)
+        with following(project) as second:
+            assert second.stdout is not None
+            assert second.stdout.readline().startswith(f"{NAME}: epoch ")
+            os.killpg(process.pid, signal.SIGCONT)
+            process.join(60)
+            wait_for(lambda: "RUNNING" not in statuses(project).values())
+            second.send_signal(signal.SIGINT)
+            said, errors = second.communicate(timeout=60)
+    assert (second.returncode, errors.strip()) == (
+        0,
+        "watching .foldwise/live/ for trainings; Ctrl-C ends it",
+    )
+    assert f"{NAME}: complete; epoch 2500 of 2500" in said
+    evaluated(project)
+    project.track()
+    assert begun <= ids(project)
+    assert_as_if_never_watched(project)
+
+
+def following(project: Project) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "foldwise.cli", "track", "--follow", "--interval", "0.1"],
+        cwd=project.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_track_killed_in_the_middle_of_taking_over(
+    project: Project, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with trainer.stopped() as process:
+        look(project)
+        trainer.finish(process)
+    for method in ("update_run", "log_inputs", "delete_tag"):
+        with monkeypatch.context() as patch:
+            patch.setattr(MlflowClient, method, die)
+            with pytest.raises(Killed):
+                project.track()
+        look(project)
+    project.track()
+    assert_as_if_never_watched(project)
+
+
+# --- what is out of order ---------------------------------------------------------------------
+
+
+def test_a_journal_that_cannot_be_written_stops_no_training(
+    project: Project, trainer: Trainer
+) -> None:
+    folder = project.root / paths.LIVE
+    folder.parent.mkdir()
+    folder.write_text("not a folder")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "pipeline/train.py"), NAME],
+        cwd=project.root,
+        env={**os.environ, **WORKERS},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.count("cannot be watched; it goes on") == 1
+    evaluated(project)
+    look(project)
+    assert project.track().created == RUNS
+
+
+def test_a_torn_line_is_not_there_yet(project: Project, trainer: Trainer) -> None:
+    with trainer.stopped() as process:
+        look(project)
+        path, known = project.root / paths.journal(NAME), len(lines(project))
+        seen = {split: curve(project, split) for split in statuses(project) if split != "parent"}
+        kill(process)
+    with path.open("ab") as file:
+        file.write(b'{"splits": [[0, 0]], "epoch": 39')
+    assert len(lines(project)) >= known
+    look(project)
+    assert statuses(project)["parent"] == "KILLED"
+    for split, points in seen.items():
+        assert curve(project, split)[: len(points)] == points
+
+
+def test_a_server_that_dies_and_comes_back(
+    project: Project, trainer: Trainer, empty_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The training goes on meanwhile; the follower says so, and makes up for what it missed."""
+    shutil.copy(empty_database, project.root / "server.db")
+    port = free_port()
+    environ = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    server = replace(project, environ=environ)
+    command = server_command(project.root, port)
+
+    def looks(process: Any) -> Iterator[bool]:
+        with serving(project.root, port, command):
+            yield True
+            assert statuses(server)["parent"] == "RUNNING"
+        trainer.finish(process)
+        yield True
+        yield True
+        with serving(project.root, port, command):
+            deadline = time.monotonic() + 60
+            while statuses(server)["parent"] == "RUNNING":
+                assert time.monotonic() < deadline
+                yield True
+            tracking.track(project.config, project.root, environ)
+            compare.update(content(server))
+
+    compare: dict[str, object] = {}
+    with trainer.stopped() as process:
+        script = looks(process)
+        tracking.follow(project.root, environ, 0.1, lambda: next(script, False))
+    said = capsys.readouterr().out
+    assert said.count("does not answer") == 1
+    assert said.count("works again") == 1
+    project.track()
+    assert content(project) == compare
+
+
+def test_the_ui_with_a_follower_ends_as_one(project: Project, trainer: Trainer) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "foldwise.cli", "ui", "--follow", "--port", str(port)]
+    with trainer.stopped(), serving(project.root, port, command) as process:
+        wait_for(lambda: statuses(project).get("parent") == "RUNNING")
+        assert len(psutil.Process(process.pid).children()) >= 2  # the follower, and a worker
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+        wait_for(lambda: not group(process.pid))
+
+
+@contextmanager
+def serving(root: Path, port: int, command: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A server that answers, in a process group of its own; killed at the end."""
+    with subprocess.Popen(
+        command,
+        cwd=root,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            wait_for(lambda: answers(port))
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def server_command(root: Path, port: int) -> list[str]:
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{root}/server.db"]
+    return [*command, "--artifacts-destination", (root / "server").as_uri()]
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        return int(free.getsockname()[1])
+
+
+def group(leader: int) -> list[int]:
+    """The processes of a group that have not ended."""
+    alive = []
+    for process in psutil.process_iter(["status"]):
+        with suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == leader and process.info["status"] != "zombie":
+                alive.append(process.pid)
+    return alive
+
+
+def answers(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/health", timeout=5).ok
+    except requests.RequestException:
+        return False

@@ -1,0 +1,466 @@
+"""One version per result; the alias `champion` goes where the comparison says, or by hand."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from projects import Project, complete_run, evaluate, fabricate, run_of, runs_of
+
+from foldwise import files, paths, results, tracking
+from foldwise.errors import ConfigError, TrackingError
+from foldwise.tracking import place, registry
+
+PLAIN, DROPOUT = "tiny-plain", "tiny-dropout"
+
+
+def versions(project: Project, study: str = "tiny") -> list[ModelVersion]:
+    found = project.client.search_model_versions(f"name = '{study}'")
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def champion(project: Project, study: str = "tiny") -> ModelVersion | None:
+    """The holder of the alias."""
+    aliases = project.client.get_registered_model(study).aliases
+    number = aliases.get(tracking.CHAMPION)
+    return None if number is None else project.client.get_model_version(study, str(number))
+
+
+def holder(project: Project) -> str | None:
+    found = champion(project)
+    return found.tags["variant"] if found else None
+
+
+def compare(project: Project, verdict: str, a: str = PLAIN, b: str = DROPOUT) -> None:
+    """The study's comparisons, with one pair."""
+    pair = {"a": a, "b": b, "kind": "baseline", "verdict": verdict}
+    pair["sentence"] = f"{verdict}: {b} against {a}; and so on."
+    files.write_json(project.root / paths.comparison("tiny"), {"study": "tiny", "pairs": [pair]})
+
+
+def promote(project: Project, variant: str, **options: Any) -> str:
+    return tracking.promote(project.config, project.root, {}, variant, **options)
+
+
+@pytest.fixture(scope="module")
+def pair(
+    tmp_path_factory: pytest.TempPathFactory, original: Project, empty_database: Path
+) -> Project:
+    """Both variants of the study, mirrored but without comparisons; for copying only."""
+    root = tmp_path_factory.mktemp("pair")
+    for folder in ("runs", "metrics"):
+        shutil.copytree(original.root / folder, root / folder)
+    shutil.copy(empty_database, root / place.DATABASE)
+    return Project(root, original.config).only(PLAIN, DROPOUT)
+
+
+@pytest.fixture
+def both(pair: Project, tmp_path: Path) -> Project:
+    """Both variants in a store of their own, not tracked yet."""
+    shutil.copytree(pair.root, tmp_path / "project")
+    return Project(tmp_path / "project", pair.config)
+
+
+# --- what is registered -----------------------------------------------------------------------
+
+
+def test_every_variant_has_a_version_of_its_study(
+    tracked: tuple[Project, tracking.Summary],
+) -> None:
+    project, summary = tracked
+    assert summary.registered == 3
+    assert "3 registered" in str(summary)
+    models = {model.name: model for model in project.client.search_registered_models()}
+    assert set(models) == {"tiny", "pictures"}
+    description = models["tiny"].description
+    assert "SYNTHETIC" in description
+    assert "Data `rows` (edition synthetic), classes: class 0, class 1." in description
+    assert "stratified 2-fold × 2" in description
+    for number, name in enumerate([PLAIN, DROPOUT], start=1):
+        version = versions(project)[number - 1]
+        assert version.tags["variant"] == name
+        assert version.tags["foldwise.outputs"] == summary.tracked[name].outputs
+        assert version.run_id == run_of(project, name, "refit").info.run_id
+
+
+def test_a_version_says_where_it_came_from_and_how_good_it_is(
+    tracked: tuple[Project, tracking.Summary],
+) -> None:
+    project, _ = tracked
+    parent = run_of(project, DROPOUT)
+    plain, dropout = versions(project)
+    wanted = {"edition": "synthetic", "synthetic": "true", "foldwise.current": "true"}
+    assert wanted.items() <= dropout.tags.items()
+    assert (plain.tags["verdict"], dropout.tags["verdict"]) == ("baseline", "Helps")
+    assert float(dropout.tags["accuracy"]) == pytest.approx(parent.data.metrics["accuracy"], 1e-5)
+    assert dropout.tags["splits"] == "4"
+    assert "accuracy_sd" in dropout.tags
+    assert "SYNTHETIC" in dropout.description
+    assert "SD over 4 splits" in dropout.description
+    assert "Helps: by much." in dropout.description
+
+
+def test_a_version_is_the_logged_model_of_its_run(loading: Project) -> None:
+    run = run_of(loading, "pictures-plain", "refit")
+    (output,) = run.outputs.model_outputs
+    logged = loading.client.get_logged_model(output.model_id)
+    assert '"name": "pictures"' in logged.tags["mlflow.modelVersions"]
+    rows = np.full((2, 3, 4, 4), 9, np.float32)
+    one = mlflow.pyfunc.load_model("models:/pictures@champion").predict(rows)
+    other = mlflow.pyfunc.load_model(f"models:/{output.model_id}").predict(rows)
+    assert one.equals(other)
+
+
+def test_a_variant_that_failed_has_no_version(project: Project) -> None:
+    run = complete_run(project.config.variant(PLAIN), 0)
+    failed = replace(
+        run,
+        manifest={**run.manifest, "status": "failed", "reason": "loss is NaN in epoch 3"},
+        history=run.history.iloc[:0],
+        predictions=run.predictions.iloc[:0],
+        weights={},
+        timeline=run.timeline.iloc[:0],
+    )
+    results.write(project.root / paths.run(PLAIN), failed)
+    evaluate(project.root, PLAIN, failed)
+    assert project.track().registered == 0
+    assert project.client.search_registered_models() == []
+
+
+# --- who is champion --------------------------------------------------------------------------
+
+A, B, C, D = "base", "better", "best", "other"
+MEANS = {A: 0.7, B: 0.8, C: 0.9, D: 0.6}
+
+
+def says(a: str, verdict: str, b: str) -> dict[str, str]:
+    return {"a": a, "b": b, "verdict": verdict, "sentence": f"{a} {verdict} {b}"}
+
+
+REFUSED = {"a": A, "b": B, "refused": "other splits"}
+CASES = {
+    "nobody yet": (None, MEANS, [], A),
+    "nobody yet, and one helps": (None, MEANS, [says(A, "Helps", B)], B),
+    "nobody yet, and the baseline failed": (None, {B: 0.8}, [], A),
+    "helps": (A, MEANS, [says(A, "Helps", B)], B),
+    "hurts, the other way round": (B, MEANS, [says(B, "Hurts", A)], B),
+    "the champion hurts": (B, MEANS, [says(A, "Hurts", B)], A),
+    "practically the same": (A, MEANS, [says(A, "Practically the same", B)], A),
+    "inconclusive": (A, MEANS, [says(A, "Inconclusive", B)], A),
+    "refused": (A, MEANS, [REFUSED], A),
+    "the best of several": (A, MEANS, [says(A, "Helps", B), says(A, "Helps", C)], C),
+    "the best of those that help": (A, MEANS, [says(A, "Helps", B), says(A, "Inconclusive", C)], B),
+    "from step to step": (A, MEANS, [says(A, "Helps", B), says(B, "Helps", C)], C),
+    "better than another, not than the champion": (B, MEANS, [says(A, "Helps", C)], B),
+    "better, but without a version": (A, {A: 0.7}, [says(A, "Helps", B)], A),
+    "the champion is gone from the study": ("gone", MEANS, [says(A, "Helps", B)], "gone"),
+    "in a circle, if that could be": (A, MEANS, [says(A, "Helps", B), says(A, "Hurts", B)], B),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_who_takes_the_alias(case: str) -> None:
+    before, means, pairs, after = CASES[case]
+    found, why = registry.successor(before, A, means, pairs)
+    assert found == after
+    assert why
+
+
+def test_the_alias_follows_the_comparison(both: Project) -> None:
+    assert both.track().notes == [
+        "tiny: version 1 (tiny-plain) is champion: the study's baseline, for want of a champion"
+    ]
+    compare(both, "Inconclusive")
+    assert both.track().notes == []
+    assert holder(both) == PLAIN
+    compare(both, "Helps")
+    assert both.track().notes == [
+        "tiny: version 2 (tiny-dropout) is champion: Helps: tiny-dropout against tiny-plain"
+    ]
+    plain, dropout = versions(both)
+    assert dropout.tags["champion_by"] == "track"
+    assert dropout.tags["champion_why"] == "Helps: tiny-dropout against tiny-plain; and so on."
+    assert plain.tags["champion_until"] >= plain.tags["champion_since"]
+    compare(both, "Practically the same")
+    assert both.track().notes == []
+    assert holder(both) == DROPOUT
+    compare(both, "Hurts")
+    both.track()
+    assert holder(both) == PLAIN
+    assert "champion_until" not in versions(both)[0].tags
+    assert both.track().notes == []
+
+
+def test_the_alias_follows_new_results_of_its_variant(project: Project) -> None:
+    first = project.track()
+    fabricate(project.root, project.config.variant(PLAIN), seed=1)
+    second = project.track()
+    old, new = versions(project)
+    outputs = [summary.tracked[PLAIN].outputs for summary in (first, second)]
+    assert [version.tags["foldwise.outputs"] for version in (old, new)] == outputs
+    assert [version.tags["foldwise.current"] for version in (old, new)] == ["false", "true"]
+    assert champion(project).version == new.version
+    fabricate(project.root, project.config.variant(PLAIN), seed=0)
+    assert project.track().registered == 0
+    old, new = versions(project)
+    assert [version.tags["foldwise.current"] for version in (old, new)] == ["true", "false"]
+    assert champion(project).version == old.version
+
+
+def test_a_variant_that_is_not_there_keeps_its_version_and_the_alias(both: Project) -> None:
+    compare(both, "Helps")
+    both.track()
+    shutil.rmtree(both.root / paths.run(DROPOUT))
+    both.track()
+    assert holder(both) == DROPOUT
+    assert {version.tags["foldwise.current"] for version in versions(both)} == {"true"}
+    removed = both.only(PLAIN)
+    removed.track()
+    assert holder(both) == DROPOUT
+    assert [version.tags["foldwise.current"] for version in versions(both)] == ["true", "false"]
+
+
+# --- by hand ----------------------------------------------------------------------------------
+
+
+def test_given_by_hand_it_stays_until_it_is_given_by_hand_again(both: Project) -> None:
+    compare(both, "Inconclusive")
+    both.track()
+    said = promote(both, DROPOUT, why="half the log-loss")
+    assert said == "tiny: version 2 (tiny-dropout) is champion"
+    dropout = champion(both)
+    assert dropout is not None
+    assert dropout.tags["champion_why"] == "half the log-loss"
+    assert dropout.tags["champion_by"].endswith(", by hand")
+    assert dropout.tags["champion_since"]
+    compare(both, "Hurts")
+    (note,) = both.track().notes
+    assert "version 1 (tiny-plain) does not become champion (Hurts: tiny-dropout" in note
+    assert "`foldwise promote` moves it" in note
+    fabricate(both.root, both.config.variant(DROPOUT), seed=1)
+    both.track()
+    assert champion(both).version == dropout.version
+    promote(both, PLAIN)
+    assert holder(both) == PLAIN
+    assert "champion_until" in both.client.get_model_version("tiny", dropout.version).tags
+
+
+def test_an_alias_set_in_the_user_interface_was_given_by_hand(both: Project) -> None:
+    compare(both, "Helps")
+    both.track()
+    both.client.set_registered_model_alias("tiny", tracking.CHAMPION, "1")
+    assert "was made champion by hand" in both.track().notes[0]
+    assert holder(both) == PLAIN
+    both.client.delete_registered_model_alias("tiny", tracking.CHAMPION)
+    both.track()
+    assert holder(both) == DROPOUT
+
+
+def test_promote_names_what_there_is(both: Project) -> None:
+    with pytest.raises(TrackingError, match=r"tiny-plain' \(there are: none\).*foldwise track"):
+        promote(both, PLAIN)
+    both.track()
+    with pytest.raises(ConfigError, match="did you mean 'tiny-plain'"):
+        promote(both, "tiny-pain")
+    with pytest.raises(TrackingError, match=r"tiny-pain' \(there are: tiny-plain, tiny-dropout\)"):
+        promote(both, "tiny-pain", study="tiny")
+
+
+# --- unclean origins --------------------------------------------------------------------------
+
+
+def git(root: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(project: Project) -> Project:
+    """A git repository with a committed setting; results are ignored."""
+    (project.root / ".gitignore").write_text("/runs/\n/mlflow.db*\n/mlartifacts/\n/.dvc/\n")
+    (project.root / "params.yaml").write_text("a: 1\n")
+    git(project.root, "init", "-q")
+    git(project.root, "add", "-A")
+    git(project.root, "commit", "-qm", "start")
+    return project
+
+
+def test_a_dirty_tree_takes_no_alias_until_it_is_committed(checkout: Project) -> None:
+    (checkout.root / "params.yaml").write_text("a: 2\n")
+    (note,) = checkout.track().notes
+    assert "uncommitted changes; commit them and `foldwise track`" in note
+    assert champion(checkout) is None
+    assert versions(checkout)[0].tags["dirty"] == "true"
+    with pytest.raises(TrackingError, match="commit them and `foldwise track`"):
+        promote(checkout, PLAIN)
+    git(checkout.root, "commit", "-qam", "two")
+    checkout.track()
+    (version,) = versions(checkout)
+    assert version.tags["dirty"] == "false"
+    assert champion(checkout).version == version.version
+    (checkout.root / "params.yaml").write_text("a: 3\n")
+    checkout.track()
+    assert versions(checkout)[0].tags["dirty"] == "false"
+    fabricate(checkout.root, checkout.config.variant(PLAIN), seed=1)
+    assert "version 2" in checkout.track().notes[0]
+    assert champion(checkout).version == version.version
+
+
+def test_an_experiment_in_the_workspace_takes_no_alias(checkout: Project) -> None:
+    environ = {"DVC_EXP_NAME": "bold-idea", "DVC_EXP_BASELINE_REV": "abc"}
+    summary = tracking.track(checkout.config, checkout.root, environ)
+    assert "`dvc exp apply bold-idea`" in summary.notes[0]
+    assert champion(checkout) is None
+    assert versions(checkout)[0].tags["experiment"] == "bold-idea"
+    with pytest.raises(TrackingError, match="of the DVC experiment bold-idea"):
+        promote(checkout, PLAIN)
+    checkout.track()
+    (version,) = versions(checkout)
+    assert champion(checkout).version == version.version
+    assert not {"experiment", "baseline_rev"} & set(version.tags)
+
+
+def test_a_queued_experiment_is_registered_and_no_more(checkout: Project) -> None:
+    checkout.track()
+    folder = checkout.root / ".dvc" / "tmp" / "exps" / "temp" / "tmpabc"
+    fabricate(folder, checkout.config.variant(PLAIN), seed=1)
+    summary = tracking.track(checkout.config, folder, {"DVC_EXP_NAME": "bold-idea"})
+    assert (summary.registered, summary.notes) == (1, [])
+    main, experiment = versions(checkout)
+    assert (main.tags["foldwise.current"], experiment.tags["foldwise.current"]) == ("true", "false")
+    assert champion(checkout).version == main.version
+    assert checkout.track().registered == 0
+
+
+# --- interruptions ----------------------------------------------------------------------------
+
+WRITES = (
+    "create_registered_model",
+    "create_model_version",
+    "set_logged_model_tags",
+    "set_model_version_tag",
+    "set_registered_model_alias",
+)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def raise_killed() -> None:
+    raise Killed
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt(patch: pytest.MonkeyPatch, calls: int, die: Any) -> None:
+    """Let the client die right after its n-th write to the registry."""
+    count = iter(range(1, 10_000))
+
+    def dying(write: Any) -> Any:
+        def method(*arguments: Any, **options: Any) -> Any:
+            answer = write(*arguments, **options)
+            if next(count) == calls:
+                die()
+            return answer
+
+        return method
+
+    for name in WRITES:
+        patch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+
+
+def state(project: Project) -> list[tuple[Any, ...]]:
+    """All that matters, without times."""
+    held = champion(project)
+    return [
+        (
+            {k: v for k, v in version.tags.items() if k not in (registry.SINCE, registry.UNTIL)},
+            version.description,
+            held is not None and held.version == version.version,
+        )
+        for version in versions(project)
+    ]
+
+
+def test_an_interrupted_track_is_completed_without_doubles(
+    both: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare(both, "Helps")
+    with monkeypatch.context() as patch:  # mirrored, but not registered
+        patch.setattr(registry.Registered, "sync", lambda _: None)
+        both.track()
+    copies = {calls: Project(tmp_path / str(calls), both.config) for calls in (1, 2, 3, 7, 9)}
+    for copy in copies.values():
+        shutil.copytree(both.root, copy.root)
+    both.track()
+    expected = state(both)
+    assert len(expected) == 2
+    for calls, copy in copies.items():
+        with monkeypatch.context() as patch:
+            interrupt(patch, calls, raise_killed)
+            with pytest.raises(Killed):
+                copy.track()
+        copy.track()
+        assert state(copy) == expected, calls
+
+
+def track_and_die(project: Project) -> None:
+    interrupt(pytest.MonkeyPatch(), 3, kill)
+    project.track()
+
+
+def test_a_killed_process(project: Project) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["foldwise.tracking.mirror", "foldwise.tracking.models"])
+    process = context.Process(target=track_and_die, args=(project,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert champion(project) is None
+    assert len(versions(project)) == 1
+    project.track()
+    assert len(versions(project)) == 1
+    assert holder(project) == PLAIN
+
+
+def test_a_version_that_was_asked_for_twice_is_there_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = MlflowClient.create_model_version
+
+    def twice(*arguments: Any, **options: Any) -> Any:
+        create(*arguments, **options)
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "create_model_version", twice)
+    project.track()
+    assert [int(version.version) for version in versions(project)] == [1]
+    assert holder(project) == PLAIN
+
+
+def test_a_version_whose_run_was_deleted_is_replaced(project: Project) -> None:
+    project.track()
+    promote(project, PLAIN, why="because")
+    project.client.set_registered_model_alias("tiny", "mine", "1")
+    for run in runs_of(project):
+        project.client.delete_run(run.info.run_id)
+    shutil.rmtree(project.root / place.ARTIFACTS)
+    project.track()
+    (version,) = versions(project)
+    assert version.run_id == run_of(project, PLAIN, "refit").info.run_id
+    aliases: Mapping[str, Any] = project.client.get_registered_model("tiny").aliases
+    assert {name: int(v) for name, v in aliases.items()} == {"champion": 2, "mine": 2}
+    assert version.tags["champion_why"] == "because"
+    assert Path(version.source.removeprefix("file://")).is_dir()
