@@ -142,6 +142,8 @@ def module_server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) 
 def empty_server(module_server: Server) -> Server:
     """The module's server with nothing in it but its default experiment."""
     client = MlflowClient(module_server.uri)
+    for model in client.search_registered_models():
+        client.delete_registered_model(model.name)
     for experiment in client.search_experiments(filter_string="name != 'Default'"):
         client.rename_experiment(experiment.experiment_id, f"old {experiment.experiment_id}")
         client.delete_experiment(experiment.experiment_id)

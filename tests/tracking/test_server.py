@@ -60,6 +60,8 @@ def assert_same(project: Project, expected: dict[str, Any]) -> None:
     """Complete, nothing double, nothing else than in an SQLite store."""
     assert_whole(project)
     assert content(project) == expected
+    (version,) = project.client.search_model_versions("name = 'tiny'")
+    assert version.run_id == run_of(project, "tiny-plain", "refit").info.run_id
 
 
 def track_at_last(project: Project, expected: dict[str, Any], proxy: Proxy) -> tracking.Summary:
@@ -322,10 +324,10 @@ def test_what_two_without_a_lease_do_is_settled_later(
     project: Project, proxy: Proxy, expected: dict[str, Any], processes: Any
 ) -> None:
     """Neither sees a run of the other before it makes its own."""
-    there, both, searches = project.on(proxy.uri), threading.Barrier(2), itertools.count()
+    there, both, creations = project.on(proxy.uri), threading.Barrier(2), itertools.count()
 
     def plan(_: int, method: str, path: str) -> None:
-        if path.endswith("runs/search") and next(searches) < 2:
+        if path.endswith("runs/create") and next(creations) < 2:
             both.wait(60)
 
     proxy.follow(plan)
