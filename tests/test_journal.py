@@ -1,7 +1,6 @@
 """Journals: whole lines or none, one writer, and nothing that goes wrong reaches the training."""
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -10,17 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from builders import dataset, variant
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foldwise import cross_validation, journal, results
-from foldwise.cross_validation import METRICS, cross_validate
+from foldwise import journal
 from foldwise.journal import Recorder, parse
-from foldwise.results import RunFiles
-from foldwise.splits import split_table
 
 HEADER: dict[str, Any] = {"manifest": {"variant": {"name": "ä\n"}}, "facts": {"started": 1.5}}
 EPOCH: dict[str, Any] = {"splits": [[0, 0]], "epoch": 3, "finished": 2.25, "metrics": [[0.5] * 4]}
@@ -68,7 +62,8 @@ def test_the_status_is_that_of_the_training(tmp_path: Path) -> None:
         recorder.write(EPOCH)
         running = journal.read(path)
         assert journal.read(path) == running  # looking changes nothing
-    assert running == journal.Journal(HEADER["manifest"], HEADER["facts"], [EPOCH], "running")
+    size = path.stat().st_size
+    assert running == journal.Journal(HEADER["manifest"], HEADER["facts"], [EPOCH], "running", size)
     killed = journal.read(path)
     assert killed is not None
     assert (killed.status, killed.epochs) == ("killed", [EPOCH])
@@ -79,6 +74,27 @@ def test_the_status_is_that_of_the_training(tmp_path: Path) -> None:
     assert complete is not None
     assert (complete.status, complete.epochs) == ("complete", [])
     assert [file.name for file in path.parent.iterdir()] == ["x.jsonl"]
+
+
+def test_what_is_known_is_not_read_again(tmp_path: Path) -> None:
+    """At every moment, what is read in pieces is what is read at once."""
+    path, known = tmp_path / "x.jsonl", None
+    for started in (1.5, 2.5):
+        with Recorder(path) as recorder:
+            for line in (HEADER | {"facts": {"started": started}}, EPOCH, EPOCH):
+                recorder.write(line)
+                known = journal.read(path, known)
+                assert known == journal.read(path)
+            with path.open("ab") as torn:
+                torn.write(b'{"epoch": 4, ')
+            assert journal.read(path, known) == known
+            with path.open("ab") as torn:
+                torn.write(b'"splits": []}\n{"status": "complete"}\n')
+            for _ in range(2):
+                known = journal.read(path, known)
+                assert known == journal.read(path)
+                assert known is not None
+                assert (known.status, len(known.epochs)) == ("complete", 3)
 
 
 def test_a_new_training_takes_the_place_of_an_older_one_that_still_writes(tmp_path: Path) -> None:
@@ -129,45 +145,6 @@ def test_a_full_disk_leaves_whole_lines_and_one_warning(tmp_path: Path) -> None:
 
 
 # --- training ---------------------------------------------------------------------------------
-
-
-def trained(workers: int, lines: list[dict[str, Any]] | None) -> RunFiles:
-    v, data = variant(repeats=2, training={"epochs": 150}), dataset(rows=41, test_rows=5)
-    environ = {"FOLDWISE_WORKERS": str(workers), "FOLDWISE_DEVICE": "cpu"}
-    table = split_table(data.y, v.cv)
-    if lines is None:
-        return cross_validate(v, data, table, "digest", environ)
-    add = lambda line: lines.append(json.loads(json.dumps(line)))  # noqa: E731
-    return cross_validate(v, data, table, "digest", environ, journal=add)
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_journal_has_the_very_numbers_of_the_run(
-    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cross_validation, "STACK_BYTES", 4000)  # several chunks
-    lines: list[dict[str, Any]] = []
-    run = trained(workers, lines)
-    header, *epochs = lines
-    assert header["manifest"] == run.manifest
-    assert header["facts"].items() <= run.facts.items()
-    told: dict[tuple[int, int, int], tuple[float, list[float]]] = {}
-    for line in epochs:
-        metrics = line["metrics"] or [[]] * len(line["splits"])
-        for (repeat, fold), each in zip(line["splits"], metrics, strict=True):
-            told[repeat, fold, line["epoch"]] = line["finished"], each
-    timeline = run.timeline.set_index(["repeat", "fold", "epoch"])["finished"].to_dict()
-    assert {key: finished for key, (finished, _) in told.items()} == timeline
-    history = run.history.set_index(["repeat", "fold", "epoch"])
-    for key, values in zip(history.index, history[list(METRICS)].to_numpy(), strict=True):
-        np.testing.assert_array_equal(told[key][1], values)
-    assert len(told) == len(history) + len(run.manifest["splits"])
-    assert math.isclose(header["facts"]["started"], min(timeline.values()), abs_tol=60)
-    results.write(tmp_path / "with", run)
-    results.write(tmp_path / "without", trained(workers, None))
-    one, other = (results.read_manifest(tmp_path / name) for name in ("with", "without"))
-    assert one == other
-
 
 LONG = """
 import sys

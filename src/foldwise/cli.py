@@ -12,7 +12,7 @@ from pathlib import Path
 from foldwise import config, demo, paths, reporting, revisions, stage, tracking
 from foldwise.errors import FoldwiseError
 
-INTERVAL = 5.0  # seconds between two looks at the journals
+INTERVAL = 10.0  # seconds between two looks at the journals
 README = Path("README.md")
 LINKED_REPORT = Path("reports/with-links.html")
 PICTURE = Path("docs/images/summary.svg")
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     track = add("track", _track, TRACK)
     track.add_argument("--follow", action="store_true", help="go on until Ctrl-C; see below")
     track.add_argument(
-        "--interval", type=float, default=INTERVAL, metavar="SECONDS", help="with --follow (5)"
+        "--interval", type=float, default=INTERVAL, metavar="SECONDS", help="with --follow (10)"
     )
     ui = add("ui", _ui, UI)
     ui.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: 5000)")

@@ -1,9 +1,9 @@
 """The journal of a training: what is known of it while it goes on, for whoever watches.
 
 One file per variant, outside everything that DVC keeps, one line of JSON at a time: first
-`{"manifest": …, "facts": …}`, then every recorded epoch of every chunk (`training.Recorded`), at
-the end `{"status": …}`. The training holds a lock on it, which the system lets go of however the
-training ends. Knows neither pandas nor a tracker.
+`{"manifest": …, "facts": …}`, then recorded epochs of chunks (`training.Recorded`), each chunk's
+last one among them, at the end `{"status": …}`. The training holds a lock on it, which the system
+lets go of however the training ends. Knows neither pandas nor a tracker.
 """
 
 import errno
@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,12 +30,14 @@ class Journal:
         epochs: lines with the fields of `training.Recorded`, in the order of writing.
         status: "running"; "complete" or "failed", as in run.json, once the run folder is there;
             "killed" if the training ended before that.
+        size: bytes of the header and the epochs.
     """
 
     manifest: dict[str, Any]
     facts: dict[str, Any]
     epochs: list[dict[str, Any]]
     status: str
+    size: int
 
 
 class Recorder:
@@ -75,22 +77,32 @@ class Recorder:
             )
 
 
-def read(path: Path) -> Journal | None:
-    """A journal as far as it is written, None where there is none yet."""
+def read(path: Path, known: Journal | None = None) -> Journal | None:
+    """A journal as far as it is written, None where there is none yet.
+
+    `known` is what it said before, so that only what is new is read.
+    """
     try:
         with path.open("rb") as file:
             held = _is_held(file.fileno())  # first: without a writer, what is read is all
-            lines = parse(file.read())
+            header = parse(file.readline())
+            if not header or "manifest" not in header[0]:
+                return None
+            if known is None or known.facts != header[0]["facts"]:  # of another training
+                manifest, facts = header[0]["manifest"], header[0]["facts"]
+                known = Journal(manifest, facts, [], RUNNING, file.tell())
+            file.seek(known.size)
+            content = file.read()
     except OSError:
         return None
-    if not lines or "manifest" not in lines[0]:
-        return None
-    ended = [line["status"] for line in lines[1:] if "status" in line]
-    return Journal(
-        manifest=lines[0]["manifest"],
-        facts=lines[0]["facts"],
-        epochs=[line for line in lines[1:] if "epoch" in line],
+    lines = parse(content)
+    epochs = [line for line in lines if "epoch" in line]
+    ended = [line["status"] for line in lines if "status" in line]
+    return replace(
+        known,
+        epochs=known.epochs + epochs,
         status=ended[0] if ended else RUNNING if held else KILLED,
+        size=known.size + sum(len(line) + 1 for line in content.split(b"\n")[: len(epochs)]),
     )
 
 

@@ -25,6 +25,7 @@ from foldwise.results import split_name
 from foldwise.splits import Split
 
 HISTORY_POINTS = 100  # a learning curve has at most so many points
+RECORD_SECONDS = 1.0  # at least between two calls of `record`
 EVALUATED_ROWS = 10_000  # training metrics are taken on the first so many rows of a split
 
 
@@ -92,12 +93,14 @@ def train(
         dataset: raw arrays.
         device: "cpu" or "cuda".
         progress: called after each epoch with the number of models that took it.
-        record: called at the start and after each recorded epoch.
+        record: called at the start, after recorded epochs (not all, where they follow each other
+            quickly) and at the end.
 
     Raises:
         DivergedError: a model's loss is no longer finite; names split, epoch and rate.
     """
     started, places = time.time(), [(split.repeat, split.fold) for split in chunk.splits]
+    due = started + RECORD_SECONDS
     record(Recorded(places, 0, started, []))
     settings = chunk.variant.training
     stack, rows = _prepare(chunk, dataset, device)
@@ -119,7 +122,9 @@ def train(
                 history.append(torch.stack(measured, dim=1))
                 finished.append(time.time())
                 _check_finite(history[-1][:, 0], chunk, epoch)
-                record(Recorded(places, epoch, finished[-1], history[-1].tolist()))
+                if finished[-1] >= due or epoch == settings.epochs:
+                    record(Recorded(places, epoch, finished[-1], history[-1].tolist()))
+                    due = finished[-1] + RECORD_SECONDS
         stack.eval()
         return Trained(
             started=started,

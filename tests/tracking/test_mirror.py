@@ -604,9 +604,9 @@ def test_points_are_stored_as_mlflow_stores_them(project: Project) -> None:
     ]
     with store.opened(project.uri, {}) as opened:
         client = opened.client
-        quick, slow = (client.create_run("0").info.run_id for _ in range(2))
+        quick, slow, other = (client.create_run("0").info.run_id for _ in range(3))
         for part in (points[:10], points[6:], points):
-            opened.log_points(quick, part)
+            opened.log_points({quick: part, other: part[:3]})
         client.log_batch(slow, [Metric(p.key, p.value, p.time, p.step) for p in points])
     with closing(sqlite3.connect(project.root / place.DATABASE)) as connection:
         for table in ("metrics", "latest_metrics"):

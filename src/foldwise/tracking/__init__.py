@@ -116,7 +116,7 @@ def track(
 def follow(
     root: Path,
     environ: Mapping[str, str] = os.environ,
-    interval: float = 5.0,
+    interval: float = 10.0,
     going: Callable[[], bool] = lambda: True,
 ) -> None:
     """Show the trainings of a project in the MLflow store as they go on, until Ctrl-C.

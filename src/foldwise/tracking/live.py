@@ -224,7 +224,7 @@ class Follower:
         stamp = stat.st_ino, stat.st_size, stat.st_mtime_ns
         if known and known[0] == stamp and known[1].journal.status != journal.RUNNING:
             return known
-        found = journal.read(path)
+        found = journal.read(path, known[1].journal if known else None)
         if found is None:
             return None
         if known and known[1].journal.facts == found.facts:
@@ -240,13 +240,13 @@ class Follower:
         if status == journal.RUNNING:
             self._create_missing(opened, run, live)
         points, ended = run.points(first), ENDED.get(status)
-        for index in run.started():
-            record = run.child(index)
-            end = "FINISHED" if run.is_done(index) else ended
-            if record.spec in live:
-                opened.log_points(live[record.spec].info.run_id, points[run.splits[index]])
-                if end:
-                    _end(client, live[record.spec], end, record.finished)
+        children = [(i, run.child(i)) for i in run.started()]
+        shown = [(i, record, live[record.spec]) for i, record in children if record.spec in live]
+        opened.log_points({each.info.run_id: points[run.splits[i]] for i, _, each in shown})
+        for i, record, each in shown:
+            end = "FINISHED" if run.is_done(i) else ended
+            if end:
+                _end(client, each, end, record.finished)
         if run.spec in live:
             client.set_tag(live[run.spec].info.run_id, NOTE, run.parent.note)
             if ended:

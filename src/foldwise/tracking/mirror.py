@@ -160,7 +160,7 @@ class Variant:
         run = self._claim(record, found, parent)
         if run.info.status == RUNNING:
             repair = run in found
-            self.store.log_points(run.info.run_id, self.run.curves(index))
+            self.store.log_points({run.info.run_id: self.run.curves(index)})
             self._finish(run, record, self._model(index, run, repair), repair)
         else:
             self._revise(run, record, {MLFLOW_PARENT_RUN_ID: parent})

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from operator import itemgetter
 from pathlib import Path
 
 import mlflow.store.db_migrations
@@ -33,6 +35,7 @@ HTTP = {  # MLflow's own defaults retry a dead server for four minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines and a request for every run
 }
 SAFE = "the results in runs/ are safe, and `foldwise track` completes the mirror"
 
@@ -55,14 +58,15 @@ class Store:
     client: MlflowClient
     path: Path | None
 
-    def log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        """Log the points of curves; points that are there already stay as they are."""
+    def log_points(self, curves: Mapping[str, Sequence[Point]]) -> None:
+        """Log the points of curves, by run; points that are there already stay as they are."""
         if self.path is not None:
-            _insert_points(self.path, run_id, points)
+            _insert_points(self.path, curves)
             return
-        metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
-        for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+        for run_id, points in curves.items():
+            metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
+            for start in range(0, len(metrics), BATCH):
+                self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
 
 @contextmanager
@@ -187,7 +191,7 @@ def _tune(connection: object, _: object = None) -> None:
 def _check(path: Path, uri: str) -> None:
     """Refuse a file that is no database, or one of another MLflow, each with its remedy."""
     found = _revision(path)
-    script = ScriptDirectory(str(Path(mlflow.store.db_migrations.__file__).parent))
+    script = _migrations()
     if found == script.get_current_head():
         return
     age, remedy = "a newer", "update the environment"
@@ -197,6 +201,11 @@ def _check(path: Path, uri: str) -> None:
         f"{path}: made by {age} MLflow than {mlflow.__version__} (schema {found}); {remedy}, or "
         "move the file away and `foldwise track` builds a new one from the results in runs/"
     )
+
+
+@cache
+def _migrations() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(mlflow.store.db_migrations.__file__).parent))
 
 
 def _revision(path: Path) -> str:
@@ -221,14 +230,14 @@ def _revision(path: Path) -> str:
     return str(row[0]) if row else "none"
 
 
-def _insert_points(path: Path, run_id: str, points: Sequence[Point]) -> None:
+def _insert_points(path: Path, curves: Mapping[str, Sequence[Point]]) -> None:
     """What `log_batch` does to the database, five times as fast: 1,200 points in 17 ms, not 90.
 
     MLflow makes an object of each point and compares it with the latest one by one. The schema
     is known to be that of the installed MLflow, and a test compares the two.
     """
-    rows = [(run_id, p.key, p.value, p.time, p.step) for p in points]
-    latest = {p.key: row for p, row in sorted(zip(points, rows, strict=True), key=_step)}
+    rows = [(run, p.key, p.value, p.time, p.step) for run in curves for p in curves[run]]
+    latest = {row[:2]: row for row in sorted(rows, key=itemgetter(4))}  # by run and key
     columns = "(run_uuid, key, value, timestamp, step, is_nan) VALUES (?, ?, ?, ?, ?, 0)"
     with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection, connection:
         _tune(connection)
@@ -239,10 +248,6 @@ def _insert_points(path: Path, run_id: str, points: Sequence[Point]) -> None:
             "WHERE excluded.step >= step",
             latest.values(),
         )
-
-
-def _step(pair: tuple[Point, object]) -> int:
-    return pair[0].step
 
 
 # --- surroundings -----------------------------------------------------------------------------
