@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -107,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     track = add("track", _track, TRACK)
     track.add_argument("--follow", action="store_true", help="go on until Ctrl-C; see below")
     track.add_argument(
-        "--interval", type=float, default=INTERVAL, metavar="SECONDS", help="with --follow (10)"
+        "--interval", type=_seconds, default=INTERVAL, metavar="SECONDS", help="with --follow (10)"
     )
     ui = add("ui", _ui, UI)
     ui.add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: 5000)")
@@ -121,6 +122,16 @@ def _parser() -> argparse.ArgumentParser:
     run_demo = add("demo", _demo)
     run_demo.add_argument("folder", nargs="?", type=Path, default=Path(".demo"), help="(.demo)")
     return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return value
 
 
 def _compare_options(compare: argparse.ArgumentParser) -> None:
@@ -209,6 +220,7 @@ def _track(arguments: argparse.Namespace) -> None:
 
 def _follow(interval: float, going: Callable[[], bool]) -> None:
     """Show trainings in MLflow while they go on, until Ctrl-C."""
+    config.load()  # says so where this is not a project's root
     print(f"watching {paths.LIVE}/ for trainings; Ctrl-C ends it", file=sys.stderr)
     with suppress(KeyboardInterrupt):
         tracking.follow(Path.cwd(), os.environ, interval, going)

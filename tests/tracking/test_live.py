@@ -247,6 +247,10 @@ def test_tracking_leaves_a_training_alone_that_goes_on(project: Project, trainer
         summary = project.track()
         assert (summary.skipped, summary.retired) == (RUNS, 0)
         assert begun < ids(project)
+        elsewhere = project.root.with_name("it's a")  # its path is the beginning of this one's
+        elsewhere.mkdir()
+        tracking.track(project.config, elsewhere, {"MLFLOW_TRACKING_URI": project.uri})
+        assert begun < ids(project)
         trainer.finish(process)
     look(project)
     assert project.track().retired == len(begun)
