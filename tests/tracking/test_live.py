@@ -82,7 +82,7 @@ class Trainer:
         try:
             yield process
         finally:
-            kill(process)
+            self.kill(process)
 
     @contextmanager
     def stopped(self) -> Iterator[Any]:
@@ -92,6 +92,13 @@ class Trainer:
             os.killpg(process.pid, signal.SIGSTOP)
             assert status(self.project) == "running"
             yield process
+
+    def kill(self, process: Any) -> None:
+        """End a training and its workers, if they are still there."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join(60)
+        wait_for(lambda: status(self.project) != "running")
 
     def finish(self, process: Any) -> None:
         """Let a training go on to its end, and evaluate it."""
@@ -118,13 +125,6 @@ def train(root: Path) -> None:
 
 def evaluated(project: Project) -> None:
     evaluate(project.root, NAME, results.read(project.root / paths.run(NAME)))
-
-
-def kill(process: Any) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.join(60)
-    assert process.exitcode is not None
 
 
 def lines(project: Project) -> list[dict[str, object]]:
@@ -266,14 +266,14 @@ def test_killed_trainings_leave_nothing_once_the_variant_was_trained(
     """The follower sees the end of the first, and sees of the second only that there is a third."""
     with trainer.stopped() as process:
         look(project)
-        kill(process)
+        trainer.kill(process)
     look(project)
     assert statuses(project)["parent"] == "KILLED"
     assert "RUNNING" not in statuses(project).values()
     first = ids(project)
     with trainer.stopped() as process:
         look(project)
-        kill(process)
+        trainer.kill(process)
     second = ids(project) - first
     with trainer.stopped() as process:
         look(project)
@@ -291,7 +291,7 @@ def test_a_killed_training_that_nobody_repeats_is_deleted_by_track(
 ) -> None:
     with trainer.stopped() as process:
         look(project)
-        kill(process)
+        trainer.kill(process)
     assert project.track().missing == [NAME]
     assert ids(project) == set()
 
@@ -384,7 +384,7 @@ def test_a_torn_line_is_not_there_yet(project: Project, trainer: Trainer) -> Non
         look(project)
         path, known = project.root / paths.journal(NAME), len(lines(project))
         seen = {split: curve(project, split) for split in statuses(project) if split != "parent"}
-        kill(process)
+        trainer.kill(process)
     with path.open("ab") as file:
         file.write(b'{"splits": [[0, 0]], "epoch": 39')
     assert len(lines(project)) >= known
