@@ -37,7 +37,7 @@ demo: $(READY) ## the whole pipeline on built-in synthetic data, in .demo; no ne
 ui: $(READY) ## browse the runs in the MLflow UI
 	foldwise ui
 
-watch: $(READY) ## the same, and trainings in it while they go on; in a second terminal
+watch: $(READY) ## the same, and trainings in it while they go on: beside `make repro`
 	foldwise ui --follow
 
 bench: $(READY) ## time foldwise against the notebook's loops and its peers; about 15 minutes

@@ -131,6 +131,12 @@ def test_simulate_refuses_what_cannot_be_before_it_trains(
     assert "an effect of 0 is none" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("interval", ["0", "-1", "nan", "inf", "soon"])
+def test_an_interval_that_cannot_be(interval: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("track", "--follow", f"--interval={interval}") == 2
+    assert f"'{interval}' is not a number above 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", [[], ["compare"], ["simulate"], ["track"], ["ui"]])
 def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert status(*command, "--help") == 0

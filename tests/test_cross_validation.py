@@ -1,11 +1,14 @@
 """A run has every split once, whatever the number of workers; divergence is a result."""
 
+import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +17,9 @@ import pytest
 import torch
 from builders import dataset, variant
 
-from foldwise import cross_validation, executors, results
+from foldwise import cross_validation, executors, results, training
 from foldwise.config import Variant
-from foldwise.cross_validation import cross_validate, plan_chunks, stack_size
+from foldwise.cross_validation import METRICS, cross_validate, plan_chunks, stack_size
 from foldwise.datasets.prepared import Dataset
 from foldwise.errors import ConfigError, TrainingError
 from foldwise.networks import from_weights
@@ -127,6 +130,57 @@ def test_devices() -> None:
         with pytest.raises(TrainingError, match="finds no usable GPU"):
             executors.choose_device({"FOLDWISE_DEVICE": "cuda"})
 
+
+# --- journals ---------------------------------------------------------------------------------
+
+
+def journalled(workers: int) -> tuple[RunFiles, list[dict[str, Any]]]:
+    """A run, and the lines of its journal."""
+    v, data = variant(repeats=2, training={"epochs": 150}), dataset(rows=41, test_rows=5)
+    environ = {"FOLDWISE_WORKERS": str(workers), "FOLDWISE_DEVICE": "cpu"}
+    table, lines = split_table(data.y, v.cv), list[str]()
+    run = cross_validate(
+        v, data, table, "digest", environ, lambda line: lines.append(json.dumps(line))
+    )
+    return run, [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_journal_has_the_very_numbers_of_the_run(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cross_validation, "STACK_BYTES", 4000)  # several chunks
+    monkeypatch.setattr(training, "RECORD_SECONDS", 0)
+    run, (header, *epochs) = journalled(workers)
+    assert header["manifest"] == run.manifest
+    assert header["facts"].items() <= run.facts.items()
+    told: dict[tuple[int, int, int], tuple[float, list[float]]] = {}
+    for line in epochs:
+        metrics = line["metrics"] or [[]] * len(line["splits"])
+        for (repeat, fold), each in zip(line["splits"], metrics, strict=True):
+            told[repeat, fold, line["epoch"]] = line["finished"], each
+    timeline = run.timeline.set_index(["repeat", "fold", "epoch"])["finished"].to_dict()
+    assert {key: finished for key, (finished, _) in told.items()} == timeline
+    history = run.history.set_index(["repeat", "fold", "epoch"])
+    for key, values in zip(history.index, history[list(METRICS)].to_numpy(), strict=True):
+        np.testing.assert_array_equal(told[key][1], values)
+    assert len(told) == len(history) + len(run.manifest["splits"])
+    assert 0 <= min(timeline.values()) - header["facts"]["started"] < 60
+    monkeypatch.setattr(training, "RECORD_SECONDS", math.inf)
+    less, lines = journalled(workers)
+    assert len(lines) < 1 + len(epochs)
+    assert files_of(less, tmp_path / "less") == files_of(run, tmp_path / "all")
+
+
+def test_quick_epochs_are_not_all_told_but_the_last_is() -> None:
+    run, (_, *lines) = journalled(workers=1)
+    epochs = [line["epoch"] for line in lines]
+    chunks = epochs.count(0)
+    assert epochs.count(150) == chunks
+    assert 2 * chunks <= len(epochs) < chunks * run.history["epoch"].nunique()
+
+
+# --- processes --------------------------------------------------------------------------------
 
 LONG = """
 from builders import dataset, variant

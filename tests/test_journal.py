@@ -1,7 +1,6 @@
 """Journals: whole lines or none, one writer, and nothing that goes wrong reaches the training."""
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -10,17 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from builders import dataset, variant
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foldwise import cross_validation, journal, results
-from foldwise.cross_validation import METRICS, cross_validate
+from foldwise import journal
 from foldwise.journal import Recorder, parse
-from foldwise.results import RunFiles
-from foldwise.splits import split_table
 
 HEADER: dict[str, Any] = {"manifest": {"variant": {"name": "ä\n"}}, "facts": {"started": 1.5}}
 EPOCH: dict[str, Any] = {"splits": [[0, 0]], "epoch": 3, "finished": 2.25, "metrics": [[0.5] * 4]}
@@ -151,45 +145,6 @@ def test_a_full_disk_leaves_whole_lines_and_one_warning(tmp_path: Path) -> None:
 
 
 # --- training ---------------------------------------------------------------------------------
-
-
-def trained(workers: int, lines: list[dict[str, Any]] | None) -> RunFiles:
-    v, data = variant(repeats=2, training={"epochs": 150}), dataset(rows=41, test_rows=5)
-    environ = {"FOLDWISE_WORKERS": str(workers), "FOLDWISE_DEVICE": "cpu"}
-    table = split_table(data.y, v.cv)
-    if lines is None:
-        return cross_validate(v, data, table, "digest", environ)
-    add = lambda line: lines.append(json.loads(json.dumps(line)))  # noqa: E731
-    return cross_validate(v, data, table, "digest", environ, journal=add)
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_journal_has_the_very_numbers_of_the_run(
-    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cross_validation, "STACK_BYTES", 4000)  # several chunks
-    lines: list[dict[str, Any]] = []
-    run = trained(workers, lines)
-    header, *epochs = lines
-    assert header["manifest"] == run.manifest
-    assert header["facts"].items() <= run.facts.items()
-    told: dict[tuple[int, int, int], tuple[float, list[float]]] = {}
-    for line in epochs:
-        metrics = line["metrics"] or [[]] * len(line["splits"])
-        for (repeat, fold), each in zip(line["splits"], metrics, strict=True):
-            told[repeat, fold, line["epoch"]] = line["finished"], each
-    timeline = run.timeline.set_index(["repeat", "fold", "epoch"])["finished"].to_dict()
-    assert {key: finished for key, (finished, _) in told.items()} == timeline
-    history = run.history.set_index(["repeat", "fold", "epoch"])
-    for key, values in zip(history.index, history[list(METRICS)].to_numpy(), strict=True):
-        np.testing.assert_array_equal(told[key][1], values)
-    assert len(told) == len(history) + len(run.manifest["splits"])
-    assert math.isclose(header["facts"]["started"], min(timeline.values()), abs_tol=60)
-    results.write(tmp_path / "with", run)
-    results.write(tmp_path / "without", trained(workers, None))
-    one, other = (results.read_manifest(tmp_path / name) for name in ("with", "without"))
-    assert one == other
-
 
 LONG = """
 import sys

@@ -1,6 +1,7 @@
 """The commands of `foldwise` that have to do with MLflow: its runs, its models, its troubles."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -95,6 +96,16 @@ def register(add: Callable[..., argparse.ArgumentParser]) -> None:
     ui.add_argument("--follow", action="store_true", help="do `track --follow` meanwhile")
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return value
+
+
 def _track_options(track: argparse.ArgumentParser) -> None:
     track.add_argument(
         "--rev",
@@ -104,7 +115,7 @@ def _track_options(track: argparse.ArgumentParser) -> None:
     )
     track.add_argument("--follow", action="store_true", help="go on until Ctrl-C; see below")
     track.add_argument(
-        "--interval", type=float, default=INTERVAL, metavar="SECONDS", help="with --follow (10)"
+        "--interval", type=_seconds, default=INTERVAL, metavar="SECONDS", help="with --follow (10)"
     )
 
 
@@ -143,6 +154,7 @@ def _mirror() -> None:
 
 def _follow(interval: float, going: Callable[[], bool]) -> None:
     """Show trainings in MLflow while they go on, until Ctrl-C."""
+    config.load()  # says so where this is not a project's root
     print(f"watching {paths.LIVE}/ for trainings; Ctrl-C ends it", file=sys.stderr)
     with suppress(KeyboardInterrupt):
         tracking.follow(Path.cwd(), os.environ, interval, going)

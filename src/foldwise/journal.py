@@ -1,9 +1,9 @@
 """The journal of a training: what is known of it while it goes on, for whoever watches.
 
 One file per variant, outside everything that DVC keeps, one line of JSON at a time: first
-`{"manifest": …, "facts": …}`, then every recorded epoch of every chunk (`training.Recorded`), at
-the end `{"status": …}`. The training holds a lock on it, which the system lets go of however the
-training ends. Knows neither pandas nor a tracker.
+`{"manifest": …, "facts": …}`, then recorded epochs of chunks (`training.Recorded`), each chunk's
+last one among them, at the end `{"status": …}`. The training holds a lock on it, which the system
+lets go of however the training ends. Knows neither pandas nor a tracker.
 """
 
 import errno

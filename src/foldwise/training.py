@@ -25,6 +25,8 @@ from foldwise.results import split_name
 from foldwise.splits import Split
 
 HISTORY_POINTS = 100  # a learning curve has at most so many points
+RECORD_SECONDS = 1.0  # at least between two calls of `record`
+TELL_SECONDS = 0.1  # between two words on the progress
 EVALUATED_ROWS = 10_000  # training metrics are taken on the first so many rows of a split
 
 
@@ -91,13 +93,15 @@ def train(
         chunk: the variant and its splits.
         dataset: raw arrays.
         device: "cpu" or "cuda".
-        progress: called after each epoch with the number of models that took it.
-        record: called at the start and after each recorded epoch.
+        progress: called now and then with the number of epochs that models took since.
+        record: called at the start, after recorded epochs (not all, where they follow each other
+            quickly) and at the end.
 
     Raises:
         DivergedError: a model's loss is no longer finite; names split, epoch and rate.
     """
     started, places = time.time(), [(split.repeat, split.fold) for split in chunk.splits]
+    due, taken, told = started + RECORD_SECONDS, 0, started
     record(Recorded(places, 0, started, []))
     settings = chunk.variant.training
     stack, rows = _prepare(chunk, dataset, device)
@@ -112,13 +116,18 @@ def train(
         for epoch, one_epoch in enumerate(_epochs(chunk, stack, rows, device), start=1):
             for block in one_epoch:
                 train_on(block)
-            progress(stack.models)
+            taken += stack.models
+            if time.time() > told + TELL_SECONDS or epoch == settings.epochs:
+                progress(taken)
+                taken, told = 0, time.time()
             if epoch in recorded:
                 seen = rows.train[:, :EVALUATED_ROWS]
                 history.append(_evaluate(stack, rows, seen, held_out, settings.loss))
                 finished.append(time.time())
                 _check_finite(history[-1][:, 0], chunk, epoch)
-                record(Recorded(places, epoch, finished[-1], history[-1].tolist()))
+                if finished[-1] >= due or epoch == settings.epochs:
+                    record(Recorded(places, epoch, finished[-1], history[-1].tolist()))
+                    due = finished[-1] + RECORD_SECONDS
         stack.eval()
         return Trained(
             started=started,

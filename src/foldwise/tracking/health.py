@@ -142,7 +142,7 @@ class State:
     def _has_ended(self, live: Run) -> bool:
         """Whether the training that a run shows is one of this folder, and over."""
         attempt = live.data.tags[LIVE]
-        if not attempt.startswith(f"{records.workspace(self.root)} "):
+        if not records.is_of(attempt, self.root):
             return False  # perhaps a queued experiment's, whose journal is elsewhere
         written = journal.read(self.root / paths.journal(live.data.tags["variant"]))
         if written is None or written.status != journal.RUNNING:

@@ -123,15 +123,17 @@ class LiveRun(VariantRun):
         return found
 
     @cached_property
-    def outputs(self) -> str:
-        """Not known yet."""
-        return ""
-
-    @cached_property
     def _last(self) -> dict[Split, tuple[dict[str, Any], list[float]]]:
         """Of each split that has started: its last line in the journal, and its own metrics."""
         lines = self.journal.epochs
         return {split: (line, metrics) for line in lines for split, metrics in _by_split(line)}
+
+    # What a VariantRun has from the run folder, from the journal.
+
+    @cached_property
+    def outputs(self) -> str:
+        """Not known yet."""
+        return ""
 
     @cached_property
     def _begun(self) -> dict[Split, float]:

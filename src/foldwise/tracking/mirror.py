@@ -409,9 +409,8 @@ def create(
 
 def live_runs(client: MlflowClient, root: Path) -> list[Run]:
     """What the live view of this workspace has begun and nobody has taken over; oldest first."""
-    here = f"{records.workspace(root)} "
     found = _search(client, _studies(client), f"tags.`{LIVE}` LIKE '%'")
-    ours = [run for run in found if run.data.tags[LIVE].startswith(here)]
+    ours = [run for run in found if records.is_of(run.data.tags[LIVE], root)]
     left = [run for run in ours if OUTPUTS not in run.data.tags]
     return sorted(left, key=lambda run: int(run.data.tags[CREATED]))
 

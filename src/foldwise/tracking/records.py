@@ -367,14 +367,14 @@ def context(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in tags.items() if value}
 
 
-def workspace(root: Path) -> str:
-    """This folder on this machine."""
-    return f"{socket.gethostname()}:{root.resolve()}"
-
-
 def attempt(root: Path, started: float) -> str:
-    """The training that started in a folder at a time."""
-    return f"{workspace(root)} {started}"
+    """The training that started in a folder of this machine at a time."""
+    return f"{started} {_place(root)}"
+
+
+def is_of(attempt: str, root: Path) -> bool:
+    """Whether a training is one of a folder of this machine."""
+    return attempt.partition(" ")[2] == _place(root)
 
 
 def past(root: Path, commit: str) -> dict[str, str]:
@@ -389,6 +389,10 @@ def past(root: Path, commit: str) -> dict[str, str]:
 
 
 # --- helpers ----------------------------------------------------------------------------------
+
+
+def _place(root: Path) -> str:
+    return f"{socket.gethostname()}:{root.resolve()}"
 
 
 def _who(command: str) -> dict[str, str]:
