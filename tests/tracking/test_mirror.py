@@ -147,6 +147,7 @@ def test_the_description_has_verdict_score_and_warning(
     assert "- Helps: by much." in note
     assert "Accuracy **" in note
     assert "stratified 2-fold × 2" in note
+    assert "](#/models/tiny)" in note
 
 
 def test_charts_are_shown_with_the_variant(tracked: tuple[Project, tracking.Summary]) -> None:

@@ -297,9 +297,9 @@ class VariantRun:
         return milliseconds(self._begun.get((repeat, fold), likely)), milliseconds(last)
 
     def _note(self) -> str:
-        """The run's description in Markdown: verdict, score, protocol."""
+        """The run's description in Markdown: verdict, score, protocol, links."""
         lines = [self.warning(), self._failure(), self._score(), *self._verdicts()]
-        lines.append(self.protocol())
+        lines += [self.protocol(), self._links()]
         return "\n\n".join(line for line in lines if line)[:LONGEST_NOTE]
 
     def warning(self) -> str:
@@ -339,6 +339,11 @@ class VariantRun:
             f"{training['epochs']} epochs of batches of {training['batch_size']}, {order}, "
             f"preprocessing {training['preprocessing']}."
         )
+
+    def _links(self) -> str:
+        """Where to go on, by addresses that hold in any MLflow UI."""
+        models = f"[models of this study](#/models/{self.study}) (`champion` among them)"
+        return f"See the {models}; `foldwise report` writes the pictures, with links back here."
 
 
 def read(root: Path, name: str, context: Mapping[str, str]) -> VariantRun | None:
