@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import mlflow.pyfunc
 import mlflow.pytorch
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from builders import dataset
 from mlflow import MlflowClient
@@ -278,3 +279,31 @@ def assert_whole(project: Project) -> None:
     models = models_of(project)
     assert len(models) == 5
     assert {model.status for model in models} == {"READY"}
+
+
+# --- interruptions ----------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def interrupt(patch: pytest.MonkeyPatch, writes: Sequence[str], calls: int, die: Any) -> None:
+    """Let the client die right after its n-th write."""
+    count = iter(range(1, 10_000))
+
+    def dying(write: Any) -> Any:
+        def method(*arguments: Any, **options: Any) -> Any:
+            answer = write(*arguments, **options)
+            if next(count) == calls:
+                die()
+            return answer
+
+        return method
+
+    for name in writes:
+        patch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+
+
+def raise_killed() -> None:
+    raise Killed

@@ -24,6 +24,7 @@ from mlflow.exceptions import MlflowException
 from projects import (
     EPOCHS,
     STARTED,
+    Killed,
     Project,
     assert_whole,
     complete_run,
@@ -31,7 +32,9 @@ from projects import (
     dump,
     evaluate,
     fabricate,
+    interrupt,
     models_of,
+    raise_killed,
     run_of,
     runs_of,
     write_comparison,
@@ -341,35 +344,10 @@ WRITES = (
 )
 
 
-class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it."""
-
-
-def interrupt(patch: pytest.MonkeyPatch, calls: int, die: Any) -> None:
-    """Let the client die right after its n-th write."""
-    count = iter(range(1, 10_000))
-
-    def dying(write: Any) -> Any:
-        def method(*arguments: Any, **options: Any) -> Any:
-            answer = write(*arguments, **options)
-            if next(count) == calls:
-                die()
-            return answer
-
-        return method
-
-    for name in WRITES:
-        patch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
-
-
-def raise_killed() -> None:
-    raise Killed
-
-
 @pytest.mark.parametrize("calls", [1, 4, 5, 6, 7, 44])
 def test_an_interrupted_track_is_completed_without_doubles(project: Project, calls: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        interrupt(patch, calls, raise_killed)
+        interrupt(patch, WRITES, calls, raise_killed)
         with pytest.raises(Killed):
             project.track()
     assert project.track().repaired >= 1
@@ -463,7 +441,9 @@ def test_a_locked_database_is_tried_again(
 
 def track_in_process(project: Project, kill_after: int | None) -> None:
     if kill_after is not None:
-        interrupt(pytest.MonkeyPatch(), kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        interrupt(
+            pytest.MonkeyPatch(), WRITES, kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL)
+        )
     project.track()
 
 

@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
-from projects import Project, complete_run, evaluate, fabricate, run_of, runs_of
+from projects import (
+    Killed,
+    Project,
+    complete_run,
+    evaluate,
+    fabricate,
+    interrupt,
+    raise_killed,
+    run_of,
+    runs_of,
+)
 
 from foldwise import files, paths, results, tracking
 from foldwise.errors import ConfigError, TrackingError
@@ -352,33 +362,8 @@ WRITES = (
 )
 
 
-class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it."""
-
-
-def raise_killed() -> None:
-    raise Killed
-
-
 def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def interrupt(patch: pytest.MonkeyPatch, calls: int, die: Any) -> None:
-    """Let the client die right after its n-th write to the registry."""
-    count = iter(range(1, 10_000))
-
-    def dying(write: Any) -> Any:
-        def method(*arguments: Any, **options: Any) -> Any:
-            answer = write(*arguments, **options)
-            if next(count) == calls:
-                die()
-            return answer
-
-        return method
-
-    for name in WRITES:
-        patch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
 
 
 def state(project: Project) -> list[tuple[Any, ...]]:
@@ -409,7 +394,7 @@ def test_an_interrupted_track_is_completed_without_doubles(
     assert len(expected) == 2
     for calls, copy in copies.items():
         with monkeypatch.context() as patch:
-            interrupt(patch, calls, raise_killed)
+            interrupt(patch, WRITES, calls, raise_killed)
             with pytest.raises(Killed):
                 copy.track()
         copy.track()
@@ -417,7 +402,7 @@ def test_an_interrupted_track_is_completed_without_doubles(
 
 
 def track_and_die(project: Project) -> None:
-    interrupt(pytest.MonkeyPatch(), 3, kill)
+    interrupt(pytest.MonkeyPatch(), WRITES, 3, kill)
     project.track()
 
 

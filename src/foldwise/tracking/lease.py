@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from foldwise.errors import TrackingError
 from foldwise.tracking import server
 from foldwise.tracking.place import SAFE, shown
-from foldwise.tracking.store import LOCK_SECONDS, Store, done_already
+from foldwise.tracking.store import LOCK_SECONDS, Store, tolerating
 
 TAG = "foldwise.lease"  # of an experiment
 SECONDS = 60.0  # that a lease holds without being renewed; longer than one run takes
@@ -149,6 +149,6 @@ class Lease:
 
     def _write(self, experiment: str) -> None:
         claim = Claim(self.owner, platform.node(), os.getpid(), time.time() + SECONDS)
-        with done_already("BAD_REQUEST"):  # two made the tag at once; `take` reads it again
+        with tolerating("BAD_REQUEST"):  # two made the tag at once; `take` reads it again
             self.client.set_experiment_tag(experiment, TAG, json.dumps(asdict(claim)))
         self._renewed = time.monotonic()

@@ -361,7 +361,7 @@ class Variant:
             self.store.client.delete_run(run.info.run_id)
             self.summary.retired += 1
         for model in models - _all_shown(kept):
-            with store.done_already("RESOURCE_DOES_NOT_EXIST"):
+            with store.tolerating("RESOURCE_DOES_NOT_EXIST"):
                 self.store.client.delete_logged_model(model)
         return kept
 
@@ -481,12 +481,12 @@ def experiment_of(opened: Store, study: str, runs: Iterable[VariantRun]) -> str:
     tags = {STUDY: study, "edition": ", ".join(editions), "mlflow.experimentKind": KIND}
     found = client.get_experiment_by_name(study)
     if found is None:
-        with store.done_already("RESOURCE_ALREADY_EXISTS"):
+        with store.tolerating("RESOURCE_ALREADY_EXISTS"):
             client.create_experiment(study, f"{location}/{study}" if location else None, tags)
         found = client.get_experiment_by_name(study)
     assert found is not None  # made above
     if found.lifecycle_stage == "deleted":
-        with store.done_already("RESOURCE_DOES_NOT_EXIST"):
+        with store.tolerating("RESOURCE_DOES_NOT_EXIST"):
             client.restore_experiment(found.experiment_id)
     for key, value in tags.items():
         if key not in found.tags or (current and found.tags[key] != value):

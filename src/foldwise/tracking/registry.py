@@ -17,8 +17,7 @@ Given by hand means by `foldwise promote` or in the MLflow UI: the holder then h
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,12 +25,11 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from foldwise import results
 from foldwise.errors import TrackingError
-from foldwise.tracking import Summary
+from foldwise.tracking import Summary, store
 from foldwise.tracking.place import CHAMPION
 from foldwise.tracking.records import CREATED, CURRENT, OUTPUTS, VariantRun
 
@@ -100,7 +98,7 @@ class Registered:
         description = _model_description(run)
         model = _model(self.client, self.name)
         if model is None:
-            with _tolerating("RESOURCE_ALREADY_EXISTS"):  # another `track` was faster
+            with store.tolerating("RESOURCE_ALREADY_EXISTS"):  # another `track` was faster
                 self.client.create_registered_model(self.name, {STUDY: self.name}, description)
             return
         if STUDY not in model.tags:
@@ -159,7 +157,7 @@ class Registered:
         for alias, number in model.aliases.items():
             if int(number) == int(old.version):
                 self.client.set_registered_model_alias(self.name, alias, new.version)
-        with _tolerating("RESOURCE_DOES_NOT_EXIST"):  # another `track` was faster
+        with store.tolerating("RESOURCE_DOES_NOT_EXIST"):  # another `track` was faster
             self.client.delete_model_version(self.name, old.version)
 
     def _revise(self, run: VariantRun, version: ModelVersion) -> None:
@@ -365,7 +363,7 @@ def _champion(client: MlflowClient, study: str) -> ModelVersion | None:
 
 
 def _model(client: MlflowClient, study: str) -> RegisteredModel | None:
-    with _tolerating("RESOURCE_DOES_NOT_EXIST"):
+    with store.tolerating("RESOURCE_DOES_NOT_EXIST"):
         return client.get_registered_model(study)
     return None
 
@@ -414,13 +412,3 @@ def _version_description(run: VariantRun) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@contextmanager
-def _tolerating(code: str) -> Iterator[None]:
-    """Let one of MLflow's errors pass."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code != code:
-            raise
