@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 from builders import variant
+from torch import Tensor
 
 from foldwise import kernels, networks, steps
-from foldwise.batches import Block
+from foldwise.batches import Block, Rows
 from foldwise.config import Init, Variant
 from foldwise.networks import StackedNetwork
 
@@ -39,13 +40,30 @@ def block(v: Variant, outputs: int) -> Block:
     targets = classes.unsqueeze(-1) if outputs == 1 else one_hot(classes, outputs)
     p = v.network.hidden_dropout
     kept = torch.rand(MODELS, ROWS, sum(v.network.hidden), generator=random) >= p
-    return Block(x, targets.double(), kept.double() / (1 - p) if p else None)
+    dropped = v.network.input_dropout > 0
+    kept_inputs = torch.rand(x.shape, generator=random, dtype=torch.float64) >= 0.3
+    return block_of(
+        x, targets.double(),
+        input_mask=kept_inputs.double() / 0.7 if dropped else None,
+        mask=kept.double() / (1 - p) if p else None,
+    )  # fmt: skip
+
+
+def block_of(x: Tensor, targets: Tensor, **masks: Tensor | None) -> Block:
+    """Rows (F, m, C), each model its own, with their targets; half of the features rescaled."""
+    models, size, features = x.shape
+    shift = torch.arange(features, dtype=x.dtype).remainder(2).expand(models, -1).contiguous()
+    everything = torch.arange(models * size)
+    rows = Rows(x.flatten(0, 1), targets.flatten(0, 1), everything, shift, shift + 1, everything)
+    return Block(rows, everything.view(models, size), **masks)
 
 
 def assert_same_training(v: Variant, outputs: int) -> None:
-    """Two blocks, so that the optimizer's memory counts; parameters and running statistics."""
+    """Two blocks, so that the optimizer's memory counts; then parameters, running statistics
+    and logits are compared.
+    """
     compiled, reference = make(v, outputs), make(v, outputs)
-    by_kernels = kernels.train_function(compiled, v.training)
+    by_kernels, logits = kernels.functions(compiled, v.training)
     by_autograd = steps.batchwise(steps.autograd_step(reference, v.training), BATCH)
     with torch.no_grad():
         for _ in range(2):
@@ -55,6 +73,10 @@ def assert_same_training(v: Variant, outputs: int) -> None:
     assert not torch.equal(state["output.weight"], make(v, outputs).output.weight)
     for name, expected in reference.state_dict().items():
         torch.testing.assert_close(state[name], expected, rtol=1e-9, atol=1e-11)
+    seen = block(v, outputs)
+    with torch.no_grad():
+        expected = steps.evaluated(reference, seen.rows, seen.chosen)
+    torch.testing.assert_close(logits(seen.rows, seen.chosen), expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("activation", kernels.ACTIVATIONS)
@@ -68,7 +90,10 @@ def test_gradient_equals_autograd(activation: str, batch_norm: bool) -> None:
         (4, "squared_error"),
     ]
     for dropout, (outputs, loss) in product((0.0, 0.4), losses):
-        network = {"activation": activation, "batch_norm": batch_norm, "hidden_dropout": dropout}
+        network = {
+            "activation": activation, "batch_norm": batch_norm,
+            "input_dropout": dropout, "hidden_dropout": dropout,
+        }  # fmt: skip
         training = {"loss": loss, "optimizer": {"name": "sgd", "lr": 1.0}, "batch_size": BATCH}
         assert_same_training(variant(network=network, training=training), outputs)
 
@@ -90,13 +115,15 @@ def test_a_model_does_not_depend_on_the_others() -> None:
     """To the bit, and in float32."""
     v = variant(network={"batch_norm": True}, training={"batch_size": BATCH})
     together, alone = make(v, 4).float(), make(v, 4).float()
-    rows = block(v, 4)
-    x, targets = rows.x.float(), rows.targets.float()
     single = StackedNetwork(v.network, FEATURES, 4, 1).train()
     single.load_state_dict({name: t[1:2] for name, t in alone.state_dict().items()})
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(MODELS, 2 * BATCH, FEATURES, generator=random)
+    targets = torch.nn.functional.one_hot(torch.arange(x[..., 0].numel()) % 4, 4).float()
+    targets = targets.view(MODELS, -1, 4)
     with torch.no_grad():
-        kernels.train_function(together, v.training)(Block(x, targets, None))
-        kernels.train_function(single, v.training)(Block(x[1:2], targets[1:2], None))
+        kernels.functions(together, v.training)[0](block_of(x, targets))
+        kernels.functions(single, v.training)[0](block_of(x[1:2], targets[1:2]))
     for name, tensor in single.state_dict().items():
         assert torch.equal(tensor, together.state_dict()[name][1:2])
 

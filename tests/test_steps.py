@@ -1,6 +1,6 @@
 """Which way a stack trains, and that the ways agree."""
 
-from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from builders import dataset, variant
 from torch import Tensor, nn
 
 from foldwise import steps, training
-from foldwise.batches import Block
+from foldwise.batches import Batch, Block, Rows
 from foldwise.config import Training
 from foldwise.networks import StackedNetwork
 from foldwise.splits import split_table, splits
@@ -34,10 +34,12 @@ def test_any_other_module_trains_through_autograd() -> None:
     settings = variant(training={"optimizer": {"name": "adam", "lr": 0.05}}).training
     loss = nn.functional.binary_cross_entropy_with_logits
     before = loss(stack(x), targets).item()
-    train_on = steps.train_function(stack, settings)
+    train_on, logits = steps.functions(stack, settings)
+    rows, chosen = own_rows(x, targets)
     with torch.no_grad():
         for _ in range(20):
-            train_on(Block(x, targets, None))
+            train_on(Block(rows, chosen))
+    torch.testing.assert_close(logits(rows, chosen), stack(x))
     assert loss(stack(x), targets).item() < before / 2
 
 
@@ -52,20 +54,40 @@ def test_autograd_trains_the_same_models_as_the_compiled_step(
     chunk = Chunk(v, tuple(s for s in plan if len(s.train) == len(plan[0].train)))
     compiled = train(chunk, data)
     with monkeypatch.context() as patch:
-        patch.setattr(training.steps, "train_function", by_autograd)
+        patch.setattr(training.steps, "functions", by_autograd)
         reference = train(chunk, data)
     torch.testing.assert_close(compiled.held_out, reference.held_out, rtol=1e-4, atol=1e-5)
 
 
-def by_autograd(stack: StackedNetwork, settings: Training) -> Callable[[Block], None]:
-    return steps.batchwise(steps.autograd_step(stack, settings), settings.batch_size)
+def by_autograd(stack: StackedNetwork, settings: Training) -> steps.Functions:
+    step = steps.autograd_step(stack, settings)
+    return steps.Functions(
+        steps.batchwise(step, settings.batch_size), partial(steps.evaluated, stack)
+    )
+
+
+def own_rows(x: Tensor, targets: Tensor) -> tuple[Rows, Tensor]:
+    """Data of which every model takes its own part (F, m, C), as it is."""
+    models, size, features = x.shape
+    same, every = torch.ones(models, features), torch.arange(models * size)
+    rows = Rows(x.flatten(0, 1), targets.flatten(0, 1), every, same * 0, same, every)
+    return rows, every.view(models, size)
 
 
 def test_blocks_are_cut_into_batches() -> None:
-    sizes: list[int] = []
-    block = Block(torch.zeros(2, 17, 3), torch.zeros(2, 17, 1), torch.ones(2, 17, 4))
-    steps.batchwise(lambda batch: sizes.append(batch.x.shape[1]), 5)(block)
-    assert sizes == [5, 5, 5, 2]
+    """With the features rescaled and dropped out, and every unit's mask."""
+    x, targets = torch.arange(2 * 17 * 3.0).view(2, 17, 3), torch.zeros(2, 17, 1)
+    rows, chosen = own_rows(x, targets)
+    dropped = torch.arange(3.0).expand(2, 17, 3)
+    block = Block(rows, chosen, dropped, mask=torch.ones(2, 17, 4))
+    found: list[Batch] = []
+    steps.batchwise(found.append, 5)(block)
+    assert [batch.x.shape[1] for batch in found] == [5, 5, 5, 2]
+    assert [batch.mask.shape for batch in found if batch.mask is not None][-1] == (2, 2, 4)
+    assert torch.equal(torch.cat([batch.x for batch in found], dim=1), x * dropped)
+    assert torch.equal(
+        torch.cat([b.x for b in block.part(3, 9).batches(4)], 1), (x * dropped)[:, 3:9]
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -13,7 +13,7 @@ from torch import Tensor
 from foldwise import randomness
 from foldwise.networks import StackedNetwork
 
-BLOCK_BYTES = 2**19  # of a model's features that are gathered, rescaled and dropped out at once
+BLOCK_BYTES = 2**20  # of a model's features, as float32: so many rows are handed over at once
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,12 @@ class Rows:
     def features(self, rows: Tensor) -> Tensor:
         """(raw features - shift) / scale of rows (F, m): (F, m, C) float32."""
         x = self.X.index_select(0, rows.reshape(-1)).view(*rows.shape, self.X.shape[1])
-        x = x.to(torch.float32)
-        if self._shifted:
-            x.sub_(self.shift.unsqueeze(1))
-        return x.mul_(self._factor)
+        return (x - self.shift.unsqueeze(1)).mul_(self.factor.unsqueeze(1))
 
     @cached_property
-    def _shifted(self) -> bool:
-        return bool(self.shift.any())
-
-    @cached_property
-    def _factor(self) -> Tensor:
-        return self.scale.reciprocal().unsqueeze(1)
+    def factor(self) -> Tensor:
+        """1 / scale (F, C)."""
+        return self.scale.reciprocal()
 
     def targets_of(self, rows: Tensor) -> Tensor:
         """Targets of rows (F, m): (F, m, outputs)."""
@@ -84,29 +78,59 @@ def targets_for(labels: Tensor, classes: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Block:
-    """Rows that go through training together; the last batch may be smaller than the others.
+class Batch:
+    """Rows that a stack sees at once, as tensors.
 
     Attributes:
-        x: rescaled features with input dropout applied (F, m, C).
-        targets: (F, m, outputs).
-        mask: dropout factors of all hidden units (F, m, H), or None.
+        x: rescaled features with input dropout applied (F, B, C).
+        targets: (F, B, outputs).
+        mask: dropout factors of all hidden units (F, B, H), or None.
     """
 
     x: Tensor
     targets: Tensor
     mask: Tensor | None
 
-    def rows(self, start: int, stop: int) -> "Block":
-        """A part of it."""
-        mask = None if self.mask is None else self.mask[:, start:stop].contiguous()
-        x, targets = self.x[:, start:stop], self.targets[:, start:stop]
-        return Block(x.contiguous(), targets.contiguous(), mask)
 
-    def batches(self, batch_size: int) -> "Iterator[Block]":
-        """Its batches, one by one."""
-        for start in range(0, self.x.shape[1], batch_size):
-            yield self.rows(start, start + batch_size)
+@dataclass(frozen=True)
+class Block:
+    """Rows that are handed over together; the last batch may be smaller than the others.
+
+    Attributes:
+        rows: the data.
+        chosen: which of its rows, in order (F, m).
+        input_mask: dropout factors of the features (F, m, C), or None.
+        mask: dropout factors of all hidden units (F, m, H), or None.
+    """
+
+    rows: Rows
+    chosen: Tensor
+    input_mask: Tensor | None = None
+    mask: Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """m, the rows of a model."""
+        return self.chosen.shape[1]
+
+    def part(self, start: int, stop: int) -> "Block":
+        """Some of its rows."""
+
+        def cut(values: Tensor) -> Tensor:
+            return values[:, start:stop].contiguous()
+
+        masks = [None if mask is None else cut(mask) for mask in (self.input_mask, self.mask)]
+        return Block(self.rows, cut(self.chosen), *masks)
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Its batches, one by one; the features are gathered for all of them at once."""
+        x, targets = self.rows.features(self.chosen), self.rows.targets_of(self.chosen)
+        if self.input_mask is not None:
+            x.mul_(self.input_mask)
+        for start in range(0, self.size, batch_size):
+            stop = start + batch_size
+            mask = None if self.mask is None else self.mask[:, start:stop].contiguous()
+            yield Batch(x[:, start:stop].contiguous(), targets[:, start:stop].contiguous(), mask)
 
 
 def blocks(
@@ -116,7 +140,7 @@ def blocks(
     batch_size: int,
     dropout: Sequence[torch.Generator],
 ) -> Iterator[Block]:
-    """One epoch, gathered, rescaled and dropped out a block of whole batches at a time.
+    """One epoch, a block of whole batches at a time, with its dropout masks.
 
     Args:
         stack: says which dropouts there are.
@@ -125,20 +149,16 @@ def blocks(
         batch_size: rows of a batch.
         dropout: one stream per model.
     """
-    network, inputs = stack.network, stack.shift.shape[1]
+    network = stack.network
+    widths = (network.input_dropout, stack.shift.shape[1]), (network.hidden_dropout, stack.units)
     for chosen in torch.split(order, block_rows(stack, batch_size), dim=1):
-        x, targets, mask = rows.features(chosen), rows.targets_of(chosen), None
-        size = chosen.shape[1]
-        if network.input_dropout:
-            x.mul_(
-                randomness.dropout_mask(dropout, network.input_dropout, size, inputs).to(x.device)
-            )
-        if network.hidden_dropout:
-            width = sum(network.hidden)
-            mask = randomness.dropout_mask(dropout, network.hidden_dropout, size, width).to(
-                x.device
-            )
-        yield Block(x, targets, mask)
+        masks = [
+            randomness.dropout_mask(dropout, p, chosen.shape[1], width).to(chosen.device)
+            if p
+            else None
+            for p, width in widths
+        ]
+        yield Block(rows, chosen.contiguous(), *masks)
 
 
 def block_rows(stack: StackedNetwork, batch_size: int) -> int:

@@ -60,11 +60,11 @@ class Probe:
 
         def observed(block: Block) -> None:
             nonlocal taken
-            rows, start = block.x.shape[1], 0
-            while start < rows:
+            start = 0
+            while start < block.size:
                 ahead = 1 if taken % self.every == 0 else self.every - taken % self.every
-                stop = min(start + ahead * self.batch_size, rows)
-                part = block.rows(start, stop)
+                stop = min(start + ahead * self.batch_size, block.size)
+                part = block.part(start, stop)
                 if taken % self.every:
                     train(part)
                 else:

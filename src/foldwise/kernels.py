@@ -1,12 +1,16 @@
-"""The training step of a network, compiled by Numba for the CPU: forward, backward, update.
+"""A network's training step and its logits, compiled by Numba for the CPU.
 
 PyTorch spends more time around its operations than in them when a network is small. Here a
 model goes through its batches without leaving compiled code: its parameters stay in the
-processor's cache, and a weight's gradient is used where it is made. Matrix products are BLAS's.
-This is the only place with hand-written derivatives; tests hold them to autograd in float64.
+processor's cache, a batch's features are gathered and rescaled where they are needed, and a
+weight's gradient is used where it is made. Matrix products are BLAS's. This is the only place
+with hand-written derivatives; tests hold them to autograd in float64.
 
-Shapes: F models, P parameters of a model, n rows, B rows of a batch, C features, K outputs,
-H hidden units of all layers together.
+Shapes: F models, P parameters of a model, N rows of data, n rows of a block, B rows of a batch,
+C features, K outputs, H hidden units of all layers together.
+
+A layer's inputs (B, C) lie in *strips*: up to STRIP columns, all rows of them, then the next
+columns. BLAS is faster with a few rows and a few columns than with a few rows and thousands.
 """
 
 import math
@@ -18,16 +22,19 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from foldwise.batches import Block
-from foldwise.config import Adam, RmsProp, Sgd, Training
+from foldwise.batches import Block, Rows
+from foldwise.config import Adam, Network, RmsProp, Sgd, Training
 from foldwise.networks import EPS, MOMENTUM, StackedNetwork
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "silu", "gelu")
 RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SILU, GELU = range(len(ACTIVATIONS))
 OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw")
 SGD, RMSPROP, ADAM, ADAMW = range(len(OPTIMIZERS))
-ROWS = 128  # of a weight matrix, handled together: so many fit the nearest cache
-compiled = njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+STRIP = 128  # columns of inputs, and their rows of weights, that fit the nearest cache
+EVALUATED = 64  # rows whose logits are computed together
+compiled = njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
+)
 
 
 class Settings(NamedTuple):
@@ -60,55 +67,87 @@ class State(NamedTuple):
     running_var: np.ndarray  # likewise
 
 
+class Data(NamedTuple):
+    """A data set's raw features and how each model rescales them: (X - shift) * factor."""
+
+    X: np.ndarray  # (N, C)
+    shift: np.ndarray  # (F, C)
+    factor: np.ndarray  # (F, C)
+
+
 class Scratch(NamedTuple):
     """Room for one batch of one model; flat, cut into matrices as they are needed."""
 
-    units: np.ndarray  # what each hidden layer gives to the next, then the logits
+    x: np.ndarray  # rescaled features, in strips
+    targets: np.ndarray
+    units: np.ndarray  # what each hidden layer gives to the next, in strips; then the logits
     slopes: np.ndarray  # derivative of that by what the activation got
     normed: np.ndarray  # BatchNorm's values before scale and shift
     spread: np.ndarray  # (H,), BatchNorm's 1 / sqrt(variance + eps)
     above: np.ndarray  # gradient by a layer's outputs
     below: np.ndarray  # gradient by its inputs
-    part: np.ndarray  # up to ROWS columns of the inputs; BatchNorm's mean and variance
-    gradient: np.ndarray  # by up to ROWS rows of the weights
+    gradient: np.ndarray  # by up to STRIP rows of the weights
+    room: np.ndarray  # for what is needed shortly
 
 
-def train_function(stack: StackedNetwork, training: Training) -> Callable[[Block], None]:
-    """A function that trains a stack on the batches of a block, one after the other.
+def functions(
+    stack: StackedNetwork, training: Training
+) -> tuple[Callable[[Block], None], Callable[[Rows, Tensor], Tensor]]:
+    """Two functions: to train a stack on the batches of a block, and to give its logits.
 
     The loss of a model is the mean over a batch's rows; models do not touch each other, and the
     numbers of one do not depend on how many others there are. The stack's parameters and
-    running statistics become views of the arrays that the function changes.
+    running statistics become views of the arrays that training changes. Logits (F, m, K) are
+    those of evaluation mode for rows (F, m).
 
     Args:
-        stack: on the CPU, in training mode.
+        stack: on the CPU.
         training: loss, optimizer and batch size.
     """
     state, settings = _flattened(stack), _settings(stack, training)
-    widths = (stack.shift.shape[1], *stack.network.hidden, stack.output.weight.shape[2])
+    widths = np.array((stack.shift.shape[1], *stack.network.hidden, stack.output.weight.shape[2]))
     without = np.empty((stack.models, 0, 0), state.parameters.dtype)
     steps = 0
 
     def train(block: Block) -> None:
         nonlocal steps
-        mask = without if block.mask is None else block.mask.numpy()
-        x, targets = block.x.numpy(), block.targets.numpy()
-        _train(state, x, targets, mask, np.array(widths), settings, steps, training.batch_size)
-        steps += math.ceil(x.shape[1] / training.batch_size)
+        by_feature = without if block.input_mask is None else block.input_mask.numpy()
+        by_unit = without if block.mask is None else block.mask.numpy()
+        _train(
+            state, _data(block.rows), block.rows.targets.numpy(), block.chosen.numpy(),
+            by_feature, by_unit, widths, settings, steps, training.batch_size,
+        )  # fmt: skip
+        steps += math.ceil(block.size / training.batch_size)
 
-    return train
+    def logits(rows: Rows, chosen: Tensor) -> Tensor:
+        found = np.empty((*chosen.shape, widths[-1]), state.parameters.dtype)
+        _evaluate(state, _data(rows), chosen.contiguous().numpy(), widths, settings, found)
+        return torch.from_numpy(found)
+
+    return train, logits
 
 
-def prepare() -> None:
+def _data(rows: Rows) -> Data:
+    return Data(rows.X.numpy(), rows.shift.numpy(), rows.factor.numpy())
+
+
+def prepare(kind: torch.dtype) -> None:
     """Compile, or load what an earlier process compiled, before others are forked from this one.
 
     The first time takes some ten seconds; the result lies beside this file, in `__pycache__`.
+
+    Args:
+        kind: that of the raw features.
     """
-    nothing = np.zeros((1, 0, 0), np.float32)
-    state = State(*(np.zeros((1, 2), np.float32) for _ in State._fields))
-    settings = Settings(RELU, False, False, False, SGD, 0.0, 0.0, 0.0, 0.0, 0.0, False)
-    x = np.zeros((1, 1, 1), np.float32)
-    _train(state, x, x, nothing, np.array((1, 1)), settings, 0, 1)
+    nothing = torch.zeros(1, 1)
+    rows = Rows(nothing.to(kind), nothing, nothing, nothing, nothing, nothing)
+    stack = StackedNetwork(Network(hidden=[]), 1, 1, 1)
+    optimizer = Sgd(name="sgd", lr=1.0)
+    settings = Training(epochs=1, batch_size=1, shuffle=False, optimizer=optimizer)
+    train, logits = functions(stack, settings)
+    chosen = torch.zeros(1, 0, dtype=torch.int64)
+    train(Block(rows, chosen))
+    logits(rows, chosen)
 
 
 def _settings(stack: StackedNetwork, training: Training) -> Settings:
@@ -154,54 +193,150 @@ def _joined(tensors: Sequence[Tensor], models: int = 0) -> np.ndarray:
     return array
 
 
+# --- batches ----------------------------------------------------------------------------------
+
+
+@compiled
+def _train(
+    state, data, targets, chosen, input_mask, mask, widths, settings, steps, batch_size
+):  # fmt: skip
+    """Every model through all batches: targets (N, K), chosen (F, n), masks (F, n, C or H)."""
+    models, size = chosen.shape
+    scratch = _scratch(widths, min(batch_size, size), state.parameters.dtype)
+    for f in range(models):
+        model = _model(state, f)
+        for batch in range(-(-size // batch_size)):
+            a = batch * batch_size
+            b = min(a + batch_size, size)
+            rows = chosen[f, a:b]
+            _gather(data.X, rows, data.shift[f], data.factor[f], scratch.x)
+            if input_mask.shape[1]:
+                _multiply_strips(scratch.x, input_mask[f, a:b])
+            wanted = _matrix(scratch.targets, 0, len(rows), targets.shape[1])
+            for row in range(len(rows)):
+                wanted[row] = targets[rows[row]]
+            _forward(model, len(rows), mask[f, a:b], widths, settings, True, scratch)
+            _backward(model, wanted, widths, settings, steps + batch + 1, scratch)
+
+
+@compiled
+def _evaluate(state, data, chosen, widths, settings, logits):
+    """Logits (F, n, K) of chosen rows (F, n), without dropout, BatchNorm by its running values."""
+    models, size = chosen.shape
+    scratch = _scratch(widths, min(EVALUATED, size), state.parameters.dtype)
+    outputs, hidden = widths[-1], widths[1:-1].sum()
+    for f in range(models):
+        model = _model(state, f)
+        for a in range(0, size, EVALUATED):
+            b = min(a + EVALUATED, size)
+            _gather(data.X, chosen[f, a:b], data.shift[f], data.factor[f], scratch.x)
+            _forward(model, b - a, logits[f, a:b], widths, settings, False, scratch)
+            logits[f, a:b] = _matrix(scratch.units, (b - a) * hidden, b - a, outputs)
+
+
+@compiled
+def _model(state, f):
+    """The numbers of one model."""
+    return State(
+        state.parameters[f], state.first[f], state.second[f],
+        state.running_mean[f], state.running_var[f],
+    )  # fmt: skip
+
+
+@compiled
+def _scratch(widths, rows, dtype):
+    hidden, widest = widths[1:-1].sum(), widths[1:].max()
+    return Scratch(
+        np.empty(rows * widths[0], dtype),
+        np.empty(rows * widths[-1], dtype),
+        np.empty(rows * (hidden + widths[-1]), dtype),
+        np.empty(rows * hidden, dtype),
+        np.empty(rows * hidden, dtype),
+        np.empty(hidden, dtype),
+        np.empty(rows * widest, dtype),
+        np.empty(rows * widest, dtype),
+        np.empty(max(2, STRIP) * widest, dtype),
+        np.empty(max(2, rows) * widest, dtype),
+    )
+
+
+@compiled
+def _gather(X, rows, shift, factor, x):
+    """Rows of raw features (N, C), rescaled, into strips."""
+    kind = x.dtype.type
+    count = len(rows)
+    for row in range(count):
+        raw = X[rows[row]]
+        for start in range(0, len(raw), STRIP):
+            width = min(STRIP, len(raw) - start)
+            place = count * start + row * width
+            strip, values = x[place : place + width], raw[start : start + width]
+            low, by = shift[start : start + width], factor[start : start + width]
+            for c in range(width):
+                strip[c] = (kind(values[c]) - low[c]) * by[c]
+
+
+@compiled
+def _multiply_strips(x, mask):
+    """Multiply strips by a matrix (B, C)."""
+    count, wide = mask.shape
+    for row in range(count):
+        for start in range(0, wide, STRIP):
+            width = min(STRIP, wide - start)
+            place = count * start + row * width
+            strip, factors = x[place : place + width], mask[row, start : start + width]
+            for c in range(width):
+                strip[c] *= factors[c]
+
+
 # --- a step -----------------------------------------------------------------------------------
 
 
 @compiled
-def _train(state, x, targets, mask, widths, settings, steps, batch_size):
-    """Every model through all batches: x (F, n, C), targets (F, n, K), mask (F, n, H)."""
-    scratch = _scratch(widths, min(batch_size, x.shape[1]), x.dtype)
-    for f in range(x.shape[0]):
-        model = State(
-            state.parameters[f], state.first[f], state.second[f],
-            state.running_mean[f], state.running_var[f],
-        )  # fmt: skip
-        for batch in range(-(-x.shape[1] // batch_size)):
-            a = batch * batch_size
-            b = min(a + batch_size, x.shape[1])
-            rows = x[f][a:b], targets[f][a:b], mask[f][a:b]
-            _step(model, *rows, widths, settings, steps + batch + 1, scratch)
-
-
-@compiled
-def _step(model, x, targets, mask, widths, settings, step, scratch):
-    """One batch of one model: x (B, C), targets (B, K), mask (B, H)."""
-    parameters, first, second, running_mean, running_var = model
-    units, slopes, normed, spread, above, below, part, gradient = scratch
-    rows, output = len(x), len(widths) - 2
+def _forward(model, rows, mask, widths, settings, training, scratch):
+    """What each layer makes of `scratch.x`, the logits at last; mask (B, H) where training."""
+    parameters, _, _, running_mean, running_var = model
+    x, _, units, slopes, normed, spread, _, below, _, room = scratch
+    output = len(widths) - 2
     at, unit = 0, 0  # where a layer's parameters and its units begin
 
     inputs = x
     for layer in range(output + 1):
         wide, narrow = widths[layer], widths[layer + 1]
-        size = rows * narrow
-        z = _matrix(units, rows * unit, rows, narrow)
-        _linear(inputs, parameters, at, z, part)
+        values = units[rows * unit : rows * (unit + narrow)]
+        z = values.reshape(rows, narrow)
+        _linear(inputs, wide, parameters, at, z, below)
         at += (wide + 1) * narrow
         if layer < output:
             if settings.batch_norm:
-                own = _matrix(normed, rows * unit, rows, narrow)
-                _batch_norm(z, own, spread, parameters, at, running_mean, running_var, unit, part)
+                weight, bias = at, at + narrow
+                if training:
+                    own = _matrix(normed, rows * unit, rows, narrow)
+                    _batch_norm(z, own, spread, running_mean, running_var, unit, room)
+                else:
+                    _normalise(z, running_mean, running_var, unit)
+                _scale(z, parameters[weight:bias], parameters[bias : bias + narrow])
                 at += 2 * narrow
-            slope = slopes[rows * unit : rows * unit + size]
-            _activate(units[rows * unit : rows * unit + size], slope, settings.activation)
-            if settings.dropout:
+            slope = slopes[rows * unit : rows * (unit + narrow)]
+            _activate(values, slope, settings.activation)
+            if settings.dropout and training:
                 _drop_out(z, slope.reshape(rows, narrow), mask[:, unit : unit + narrow])
+            if narrow > STRIP:
+                _into_strips(z, room)
             unit += narrow
-        inputs = z
+        inputs = values
+
+
+@compiled
+def _backward(model, targets, widths, settings, step, scratch):
+    """Gradient of the loss, layer by layer, and the update of each by it; targets (B, K)."""
+    parameters, first, second, _, _ = model
+    x, _, units, slopes, normed, spread, above, below, gradient, _ = scratch
+    rows, output = len(targets), len(widths) - 2
+    at, unit = len(parameters), widths[1:-1].sum()  # where a layer's parameters and units end
 
     d = _matrix(above, 0, rows, widths[-1])
-    _loss_gradient(inputs, targets, settings.squared_error, d)
+    _loss_gradient(_matrix(units, rows * unit, rows, widths[-1]), targets, settings, d)
     for layer in range(output, -1, -1):
         wide, narrow = widths[layer], widths[layer + 1]
         if layer < output and settings.batch_norm:
@@ -211,30 +346,15 @@ def _step(model, x, targets, mask, widths, settings, step, scratch):
             _update(parameters, first, second, at, 2 * narrow, gradient, settings, step)
         at -= (wide + 1) * narrow
         if layer == 0:
-            _update_linear(x, d, parameters, first, second, at, gradient, part, settings, step)
+            _update_linear(x, wide, d, parameters, first, second, at, gradient, settings, step)
         else:
             unit -= wide
             by_inputs = _matrix(below, 0, rows, wide)
             np.dot(d, _matrix(parameters, at, wide, narrow).T, by_inputs)
             _multiply(below, slopes[rows * unit : rows * (unit + wide)])
-            z = _matrix(units, rows * unit, rows, wide)
-            _update_linear(z, d, parameters, first, second, at, gradient, part, settings, step)
+            inputs = units[rows * unit : rows * (unit + wide)]
+            _update_linear(inputs, wide, d, parameters, first, second, at, gradient, settings, step)
             d, above, below = by_inputs, below, above
-
-
-@compiled
-def _scratch(widths, rows, dtype):
-    hidden, widest = widths[1:-1].sum(), widths[1:].max()
-    return Scratch(
-        np.empty(rows * widths[1:].sum(), dtype),
-        np.empty(rows * hidden, dtype),
-        np.empty(rows * hidden, dtype),
-        np.empty(hidden, dtype),
-        np.empty(rows * widest, dtype),
-        np.empty(rows * widest, dtype),
-        np.empty(rows * max(widest, ROWS), dtype),
-        np.empty(ROWS * widest, dtype),
-    )
 
 
 @compiled
@@ -247,14 +367,18 @@ def _matrix(flat, start, rows, columns):
 
 
 @compiled
-def _linear(x, parameters, at, z, part):
-    """Outputs z (B, out) = x W + b, with W and b from `at` on."""
-    rows, wide = x.shape
-    narrow = z.shape[1]
-    if wide <= ROWS:
-        np.dot(x, _matrix(parameters, at, wide, narrow), z)
-    else:
-        _wide_product(x, parameters, at, z, part)
+def _linear(x, wide, parameters, at, z, product):
+    """Outputs z (B, out) = x W + b, with x in strips, and W and b from `at` on."""
+    rows, narrow = z.shape
+    for start in range(0, wide, STRIP):
+        width = min(STRIP, wide - start)
+        strip = _matrix(x, rows * start, rows, width)
+        weights = _matrix(parameters, at + start * narrow, width, narrow)
+        if start == 0:
+            np.dot(strip, weights, z)
+        else:
+            np.dot(strip, weights, _matrix(product, 0, rows, narrow))
+            _add(z, product)
     bias = parameters[at + wide * narrow : at + (wide + 1) * narrow]
     for row in range(rows):
         for o in range(narrow):
@@ -262,29 +386,20 @@ def _linear(x, parameters, at, z, part):
 
 
 @compiled
-def _wide_product(x, parameters, at, z, part):
-    """Product z = x W, a part at a time, which BLAS does faster for few rows."""
-    narrow = z.shape[1]
-    product = np.empty_like(z)
-    z[:] = 0
-    for start in range(0, x.shape[1], ROWS):
-        columns = _columns(x, start, part)
-        width = columns.shape[1]
-        np.dot(columns, _matrix(parameters, at + start * narrow, width, narrow), product)
-        for row in range(len(z)):
-            for o in range(narrow):
-                z[row, o] += product[row, o]
+def _add(z, product):
+    total = z.reshape(z.size)
+    for i in range(len(total)):
+        total[i] += product[i]
 
 
 @compiled
-def _update_linear(x, d, parameters, first, second, at, gradient, part, settings, step):
+def _update_linear(x, wide, d, parameters, first, second, at, gradient, settings, step):
     """Update weight and bias by their gradients xᵀ d and the sum of d over rows."""
-    rows, wide = x.shape
-    narrow = d.shape[1]
-    for start in range(0, wide, ROWS):
-        columns = _columns(x, start, part) if wide > ROWS else x
-        width = columns.shape[1]
-        np.dot(columns.T, d, _matrix(gradient, 0, width, narrow))
+    rows, narrow = d.shape
+    for start in range(0, wide, STRIP):
+        width = min(STRIP, wide - start)
+        strip = _matrix(x, rows * start, rows, width)
+        np.dot(strip.T, d, _matrix(gradient, 0, width, narrow))
         begin, size = at + start * narrow, width * narrow
         _update(parameters, first, second, begin, size, gradient, settings, step)
     gradient[:narrow] = 0
@@ -295,34 +410,35 @@ def _update_linear(x, d, parameters, first, second, at, gradient, part, settings
 
 
 @compiled
-def _columns(x, start, part):
-    """Up to ROWS columns of x, side by side in memory."""
-    rows, width = x.shape[0], min(ROWS, x.shape[1] - start)
-    columns, source = _matrix(part, 0, rows, width), x[:, start : start + width]
-    for row in range(rows):
-        for c in range(width):
-            columns[row, c] = source[row, c]
-    return columns
+def _into_strips(z, room):
+    """Reorder z (B, C) in its place."""
+    rows, wide = z.shape
+    flat, at = z.reshape(z.size), 0
+    for start in range(0, wide, STRIP):
+        for row in range(rows):
+            for c in range(start, min(start + STRIP, wide)):
+                room[at] = z[row, c]
+                at += 1
+    flat[:] = room[: z.size]
 
 
 @compiled
-def _batch_norm(z, normed, spread, parameters, at, running_mean, running_var, unit, part):
-    """Normalise z (B, C) by its own biased variance (Ioffe & Szegedy 2015), scale and shift it."""
+def _batch_norm(z, normed, spread, running_mean, running_var, unit, room):
+    """Normalise z (B, C) by its own biased variance (Ioffe & Szegedy 2015); keep a copy."""
     rows, width = z.shape
     kind = z.dtype.type
     one, count, eps, momentum = kind(1), kind(rows), kind(EPS), kind(MOMENTUM)
-    weight, bias = parameters[at : at + width], parameters[at + width : at + 2 * width]
     running_mean, running_var = running_mean[unit : unit + width], running_var[unit : unit + width]
     spread = spread[unit : unit + width]
-    mean, variance = part[:width], part[width : 2 * width]
-    part[: 2 * width] = 0
+    mean, variance = room[:width], room[width : 2 * width]
+    room[: 2 * width] = 0
     for row in range(rows):
         for c in range(width):
             mean[c] += z[row, c] / count
     for row in range(rows):
         for c in range(width):
-            normed[row, c] = z[row, c] - mean[c]
-            variance[c] += normed[row, c] * normed[row, c] / count
+            z[row, c] -= mean[c]
+            variance[c] += z[row, c] * z[row, c] / count
     unbiased = count / kind(max(rows - 1, 1))
     for c in range(width):
         running_mean[c] += momentum * (mean[c] - running_mean[c])
@@ -330,8 +446,26 @@ def _batch_norm(z, normed, spread, parameters, at, running_mean, running_var, un
         spread[c] = one / np.sqrt(variance[c] + eps)
     for row in range(rows):
         for c in range(width):
-            normed[row, c] *= spread[c]
-            z[row, c] = normed[row, c] * weight[c] + bias[c]
+            z[row, c] *= spread[c]
+            normed[row, c] = z[row, c]
+
+
+@compiled
+def _normalise(z, running_mean, running_var, unit):
+    """Normalise z (B, C) as BatchNorm does in evaluation."""
+    kind = z.dtype.type
+    for c in range(z.shape[1]):
+        mean = running_mean[unit + c]
+        spread = kind(1) / np.sqrt(running_var[unit + c] + kind(EPS))
+        for row in range(len(z)):
+            z[row, c] = (z[row, c] - mean) * spread
+
+
+@compiled
+def _scale(z, weight, bias):
+    for row in range(len(z)):
+        for c in range(z.shape[1]):
+            z[row, c] = z[row, c] * weight[c] + bias[c]
 
 
 @compiled
@@ -403,11 +537,11 @@ def _multiply(d, slopes):
 
 
 @compiled
-def _loss_gradient(logits, targets, squared_error, d):
+def _loss_gradient(logits, targets, settings, d):
     """Gradient d (B, K) of the mean of `losses.losses` over B rows by the logits."""
     rows, outputs = logits.shape
     kind = logits.dtype.type
-    one, share = kind(1), kind(1) / kind(rows)
+    one, share, squared_error = kind(1), kind(1) / kind(rows), settings.squared_error
     for row in range(rows):
         if outputs == 1:
             p = one / (one + np.exp(-logits[row, 0]))

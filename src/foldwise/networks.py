@@ -176,6 +176,11 @@ class StackedNetwork(nn.Module):
         """F."""
         return self.output.weight.shape[0]
 
+    @property
+    def units(self) -> int:
+        """H, the hidden units of a model, all layers together."""
+        return sum(self.network.hidden)
+
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Rescaled features (F, B, C), input dropout applied, to logits (F, B, outputs).
 

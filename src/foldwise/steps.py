@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foldwise import kernels
-from foldwise.batches import Block
+from foldwise.batches import BLOCK_BYTES, Batch, Block, Rows
 from foldwise.config import Training
 from foldwise.losses import losses
 from foldwise.networks import StackedNetwork
@@ -20,29 +22,42 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 WARM_UP = 3  # batches of a size before their step is captured in a CUDA graph
 
-Train = Callable[[Block], None]
+Step = Callable[[Batch], None]
 
 
-def train_function(stack: nn.Module, training: Training) -> Train:
-    """A function that trains a stack on the batches of a block, one after the other.
+class Functions(NamedTuple):
+    """What can be done with a stack: train it on a block; its logits (F, m, K) of rows (F, m)."""
 
-    On the CPU the project's own networks take the compiled step of `kernels`. Every other module
-    that turns features and mask into logits (F, B, outputs) trains by autograd, as does
-    everything on a GPU, where the step is captured in CUDA graphs. The loss of a model is the
-    mean over a batch's rows, and models do not touch each other.
+    train: Callable[[Block], None]
+    logits: Callable[[Rows, Tensor], Tensor]
+
+
+def functions(stack: nn.Module, training: Training) -> Functions:
+    """The fastest way that there is for this module on its device.
 
     Args:
-        stack: in training mode, on the device where it is to train.
+        stack: in training mode, where it is to train.
         training: loss, optimizer and batch size.
     """
     device = next(stack.parameters()).device.type
     if device == "cpu" and isinstance(stack, StackedNetwork):
-        return kernels.train_function(stack, training)
+        return Functions(*kernels.functions(stack, training))
     step = autograd_step(stack, training)
-    return batchwise(captured(step) if device == "cuda" else step, training.batch_size)
+    train = batchwise(captured(step) if device == "cuda" else step, training.batch_size)
+    return Functions(train, partial(evaluated, stack))
 
 
-def batchwise(step: Train, batch_size: int) -> Train:
+def evaluated(stack: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
+    """Logits of rows (F, m) in evaluation mode: (F, m, outputs)."""
+    stack.eval()
+    most = max(1, BLOCK_BYTES // (4 * rows.X.shape[1]))
+    parts = torch.split(chosen, most, dim=1)
+    logits = torch.cat([stack(rows.features(part)) for part in parts], dim=1)
+    stack.train()
+    return logits
+
+
+def batchwise(step: Step, batch_size: int) -> Callable[[Block], None]:
     """Take a step on every batch of a block."""
 
     def train(block: Block) -> None:
@@ -52,14 +67,14 @@ def batchwise(step: Train, batch_size: int) -> Train:
     return train
 
 
-def autograd_step(stack: nn.Module, training: Training) -> Train:
+def autograd_step(stack: nn.Module, training: Training) -> Step:
     """One step on one batch, as in any PyTorch program."""
     options = training.optimizer.model_dump(exclude={"name"})
     if next(stack.parameters()).is_cuda and training.optimizer.name != "sgd":
         options["capturable"] = True  # keeps the step count on the GPU
     optimizer = OPTIMIZERS[training.optimizer.name](stack.parameters(), **options)
 
-    def step(batch: Block) -> None:
+    def step(batch: Batch) -> None:
         optimizer.zero_grad()
         with torch.enable_grad():
             row_losses = losses(stack(batch.x, batch.mask), batch.targets, training.loss)
@@ -69,7 +84,7 @@ def autograd_step(stack: nn.Module, training: Training) -> Train:
     return step
 
 
-def captured(step: Train) -> Train:
+def captured(step: Step) -> Step:
     """The same step, replayed from a CUDA graph once a few batches of a size have been seen.
 
     A small network's kernels take less time than their launches, which a graph does at once:
@@ -77,10 +92,10 @@ def captured(step: Train) -> Train:
     size run on a side stream, as capturing asks for; they are ordinary training steps.
     """
     seen = Counter[int]()
-    graphs: dict[int, tuple[torch.cuda.CUDAGraph, Block]] = {}
+    graphs: dict[int, tuple[torch.cuda.CUDAGraph, Batch]] = {}
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
-    def replay(batch: Block) -> None:
+    def replay(batch: Batch) -> None:
         rows = batch.x.shape[1]
         seen[rows] += 1
         if seen[rows] <= WARM_UP:

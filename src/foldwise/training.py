@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from foldwise import networks, randomness, steps
-from foldwise.batches import Block, Rows, block_rows, blocks, preprocessing, targets_for
+from foldwise.batches import Block, Rows, blocks, preprocessing, targets_for
 from foldwise.config import Variant
 from foldwise.datasets.prepared import Dataset
 from foldwise.diagnostics import ROWS, Probe
@@ -27,6 +27,7 @@ from foldwise.splits import Split
 HISTORY_POINTS = 100  # a learning curve has at most so many points
 RECORD_SECONDS = 1.0  # at least between two calls of `record`
 TELL_SECONDS = 0.1  # between two words on the progress
+Logits = Callable[[Rows, Tensor], Tensor]
 EVALUATED_ROWS = 10_000  # training metrics are taken on the first so many rows of a split
 
 
@@ -105,7 +106,7 @@ def train(
     record(Recorded(places, 0, started, []))
     settings = chunk.variant.training
     stack, rows = _prepare(chunk, dataset, device)
-    train_on = steps.train_function(stack, settings)
+    train_on, logits = steps.functions(stack, settings)
     probe = _probe(chunk, stack, rows)
     if probe is not None:
         train_on = probe.around(train_on)
@@ -122,20 +123,19 @@ def train(
                 taken, told = 0, time.time()
             if epoch in recorded:
                 seen = rows.train[:, :EVALUATED_ROWS]
-                history.append(_evaluate(stack, rows, seen, held_out, settings.loss))
+                history.append(_evaluate(logits, rows, seen, held_out, settings.loss))
                 finished.append(time.time())
                 _check_finite(history[-1][:, 0], chunk, epoch)
                 if finished[-1] >= due or epoch == settings.epochs:
                     record(Recorded(places, epoch, finished[-1], history[-1].tolist()))
                     due = finished[-1] + RECORD_SECONDS
-        stack.eval()
         return Trained(
             started=started,
             epochs=np.array(recorded),
             history=torch.stack(history, dim=1).cpu().numpy(),
             finished=np.array(finished),
-            held_out=_probabilities(stack, rows, held_out),
-            test=_test_probabilities(stack, rows, dataset, device),
+            held_out=_probabilities(logits(rows, held_out)),
+            test=_test_probabilities(logits, rows, dataset, device),
             weights={name: t.cpu().numpy().copy() for name, t in stack.state_dict().items()},
             diagnostics=[] if probe is None else probe.records,
         )
@@ -242,24 +242,13 @@ def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
 # --- evaluation -------------------------------------------------------------------------------
 
 
-def _logits(stack: StackedNetwork, rows: Rows, chosen: Tensor) -> Tensor:
-    """Logits of rows (F, m) in evaluation mode: (F, m, outputs)."""
-    stack.eval()
-    parts = torch.split(chosen, block_rows(stack, 1), dim=1)
-    logits = torch.cat([stack(rows.features(part)) for part in parts], dim=1)
-    stack.train()
-    return logits
-
-
-def _evaluate(
-    stack: StackedNetwork, rows: Rows, seen: Tensor, held_out: Tensor, loss: str
-) -> Tensor:
+def _evaluate(logits_of: Logits, rows: Rows, seen: Tensor, held_out: Tensor, loss: str) -> Tensor:
     """Mean loss and accuracy on training rows (F, n), then on held-out rows (F, m): (F, 4).
 
     NaN where there are no rows.
     """
     chosen = torch.cat([seen, held_out], dim=1)
-    logits = _logits(stack, rows, chosen)
+    logits = logits_of(rows, chosen)
     row_losses = losses(logits, rows.targets_of(chosen), loss)
     predicted = logits.argmax(-1) if logits.shape[-1] > 1 else (logits.squeeze(-1) > 0).long()
     correct = (predicted == rows.labels[chosen]).float()
@@ -270,18 +259,18 @@ def _evaluate(
     return torch.stack([values.mean(dim=1) for pair in parts for values in pair], dim=1)
 
 
-def _probabilities(stack: StackedNetwork, rows: Rows, chosen: Tensor) -> np.ndarray:
-    return networks.probabilities(_logits(stack, rows, chosen)).cpu().numpy()
+def _probabilities(logits: Tensor) -> np.ndarray:
+    return networks.probabilities(logits).cpu().numpy()
 
 
-def _test_probabilities(
-    stack: StackedNetwork, rows: Rows, dataset: Dataset, device: str
-) -> np.ndarray:
+def _test_probabilities(logits_of: Logits, rows: Rows, dataset: Dataset, device: str) -> np.ndarray:
+    models = len(rows.train)
     if dataset.X_test is None:
-        return np.empty((stack.models, 0, len(dataset.class_names)), dtype=np.float32)
+        return np.empty((models, 0, len(dataset.class_names)), dtype=np.float32)
     X = torch.from_numpy(dataset.X_test).flatten(1).to(device)
     test = Rows(X, rows.targets, rows.labels, rows.shift, rows.scale, rows.train)
-    return _probabilities(stack, test, torch.arange(len(X), device=device).expand(stack.models, -1))
+    every = torch.arange(len(X), device=device).expand(models, -1)
+    return _probabilities(logits_of(test, every))
 
 
 def _check_finite(loss: Tensor, chunk: Chunk, epoch: int) -> None:
