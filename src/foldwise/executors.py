@@ -44,7 +44,7 @@ def run_chunks(
     """
     workers = min(worker_count(environ), len(chunks)) if device == "cpu" else 1
     if device == "cpu":
-        kernels.prepare(torch.from_numpy(dataset.X[:0]).dtype)  # once, for all workers
+        kernels.prepare([torch.from_numpy(dataset.X[:0]).dtype])  # once, for all workers
     name = chunks[0].variant.name
     total = sum(len(c.splits) for c in chunks) * chunks[0].variant.training.epochs
     with tqdm(total=total, desc=f"train {name}", unit="model-epoch", mininterval=0.5) as bar:

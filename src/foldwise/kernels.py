@@ -131,23 +131,22 @@ def _data(rows: Rows) -> Data:
     return Data(rows.X.numpy(), rows.shift.numpy(), rows.factor.numpy())
 
 
-def prepare(kind: torch.dtype) -> None:
+def prepare(kinds: Sequence[torch.dtype] = (torch.uint8, torch.float32)) -> None:
     """Compile, or load what an earlier process compiled, before others are forked from this one.
 
     The first time takes some ten seconds; the result lies beside this file, in `__pycache__`.
 
     Args:
-        kind: that of the raw features.
+        kinds: of raw features.
     """
-    nothing = torch.zeros(1, 1)
-    rows = Rows(nothing.to(kind), nothing, nothing, nothing, nothing, nothing)
-    stack = StackedNetwork(Network(hidden=[]), 1, 1, 1)
+    nothing, chosen = torch.zeros(1, 1), torch.zeros(1, 0, dtype=torch.int64)
     optimizer = Sgd(name="sgd", lr=1.0)
     settings = Training(epochs=1, batch_size=1, shuffle=False, optimizer=optimizer)
-    train, logits = functions(stack, settings)
-    chosen = torch.zeros(1, 0, dtype=torch.int64)
-    train(Block(rows, chosen))
-    logits(rows, chosen)
+    for kind in kinds:
+        rows = Rows(nothing.to(kind), nothing, nothing, nothing, nothing, nothing)
+        train, logits = functions(StackedNetwork(Network(hidden=[]), 1, 1, 1), settings)
+        train(Block(rows, chosen))
+        logits(rows, chosen)
 
 
 def _settings(stack: StackedNetwork, training: Training) -> Settings:
@@ -214,7 +213,8 @@ def _train(
                 _multiply_strips(scratch.x, input_mask[f, a:b])
             wanted = _matrix(scratch.targets, 0, len(rows), targets.shape[1])
             for row in range(len(rows)):
-                wanted[row] = targets[rows[row]]
+                for k in range(targets.shape[1]):
+                    wanted[row, k] = targets[rows[row], k]
             _forward(model, len(rows), mask[f, a:b], widths, settings, True, scratch)
             _backward(model, wanted, widths, settings, steps + batch + 1, scratch)
 
@@ -224,14 +224,16 @@ def _evaluate(state, data, chosen, widths, settings, logits):
     """Logits (F, n, K) of chosen rows (F, n), without dropout, BatchNorm by its running values."""
     models, size = chosen.shape
     scratch = _scratch(widths, min(EVALUATED, size), state.parameters.dtype)
-    outputs, hidden = widths[-1], widths[1:-1].sum()
     for f in range(models):
         model = _model(state, f)
         for a in range(0, size, EVALUATED):
             b = min(a + EVALUATED, size)
             _gather(data.X, chosen[f, a:b], data.shift[f], data.factor[f], scratch.x)
             _forward(model, b - a, logits[f, a:b], widths, settings, False, scratch)
-            logits[f, a:b] = _matrix(scratch.units, (b - a) * hidden, b - a, outputs)
+            found = _matrix(scratch.units, (b - a) * _units(widths), b - a, widths[-1])
+            for row in range(b - a):
+                for k in range(widths[-1]):
+                    logits[f, a + row, k] = found[row, k]
 
 
 @compiled
@@ -245,7 +247,9 @@ def _model(state, f):
 
 @compiled
 def _scratch(widths, rows, dtype):
-    hidden, widest = widths[1:-1].sum(), widths[1:].max()
+    hidden, widest = _units(widths), 0
+    for width in widths[1:]:
+        widest = max(widest, width)
     return Scratch(
         np.empty(rows * widths[0], dtype),
         np.empty(rows * widths[-1], dtype),
@@ -258,6 +262,15 @@ def _scratch(widths, rows, dtype):
         np.empty(max(2, STRIP) * widest, dtype),
         np.empty(max(2, rows) * widest, dtype),
     )
+
+
+@compiled
+def _units(widths):
+    """H, the hidden units of all layers."""
+    units = 0
+    for width in widths[1:-1]:
+        units += width
+    return units
 
 
 @compiled
@@ -333,7 +346,7 @@ def _backward(model, targets, widths, settings, step, scratch):
     parameters, first, second, _, _ = model
     x, _, units, slopes, normed, spread, above, below, gradient, _ = scratch
     rows, output = len(targets), len(widths) - 2
-    at, unit = len(parameters), widths[1:-1].sum()  # where a layer's parameters and units end
+    at, unit = len(parameters), _units(widths)  # where a layer's parameters and units end
 
     d = _matrix(above, 0, rows, widths[-1])
     _loss_gradient(_matrix(units, rows * unit, rows, widths[-1]), targets, settings, d)
@@ -419,7 +432,8 @@ def _into_strips(z, room):
             for c in range(start, min(start + STRIP, wide)):
                 room[at] = z[row, c]
                 at += 1
-    flat[:] = room[: z.size]
+    for i in range(len(flat)):
+        flat[i] = room[i]
 
 
 @compiled
@@ -549,7 +563,9 @@ def _loss_gradient(logits, targets, settings, d):
             if squared_error:
                 d[row, 0] *= kind(2) * p * (one - p)
             continue
-        highest, total, inner = logits[row].max(), kind(0), kind(0)
+        highest, total, inner = logits[row, 0], kind(0), kind(0)
+        for k in range(1, outputs):
+            highest = max(highest, logits[row, k])
         for k in range(outputs):
             d[row, k] = np.exp(logits[row, k] - highest)
             total += d[row, k]
