@@ -32,11 +32,11 @@ OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw")
 SGD, RMSPROP, ADAM, ADAMW = range(len(OPTIMIZERS))
 STRIP = 128  # columns of inputs, and their rows of weights, that fit the nearest cache
 EVALUATED = 64  # rows whose logits are computed together
-EXACT = {"contract", "reassoc", "nsz"}  # what may be done to sums and products
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath=EXACT)
-# Also a root by an estimate and a correction, which is as good to a rounding and half as slow.
-compiled_for_roots = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath=EXACT | {"afn", "arcp", "ninf"}
+REORDERED = {"contract", "reassoc", "nsz"}  # sums in any order, products joined with sums
+ESTIMATED = {"arcp", "afn", "ninf"}  # roots by an estimate and a correction: a rounding apart
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath=REORDERED)
+compiled_with_estimates = njit(
+    cache=True, nogil=True, error_model="numpy", fastmath=REORDERED | ESTIMATED
 )
 
 
@@ -585,7 +585,7 @@ def _loss_gradient(logits, targets, settings, d):
 # --- optimizers -------------------------------------------------------------------------------
 
 
-@compiled_for_roots
+@compiled_with_estimates
 def _update(parameters, first, second, at, size, gradient, settings, step):
     """One step of `torch.optim`'s SGD, Adam, AdamW or RMSprop on `size` parameters from `at`."""
     p, first = parameters[at : at + size], first[at : at + size]
