@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks import workloads
 from benchmarks.measuring import Outcome, Sample, Size, SkipError, timed
 from benchmarks.protocol import CIFAR, CIFAR_BATCH, EPOCHS, SONAR
-from foldwise import config, cross_validation, training
+from foldwise import config, cross_validation, kernels, training
 from foldwise.config import Variant
 from foldwise.datasets.prepared import Dataset
 from foldwise.results import RunFiles
@@ -77,6 +77,7 @@ def sonar_one_core(size: Size) -> Outcome:
     """`training.train` on the chunks of 10 folds × 10 repeats, one after the other."""
     torch.set_num_threads(1)
     data = workloads.sonar()
+    kernels.prepare()
     samples = []
     for name in SONAR:
         variant = workloads.sonar_variant(name, size.epochs, repeats=10)
@@ -97,6 +98,7 @@ def cifar_one_core(size: Size) -> Outcome:
     """`training.train` on one split for an epoch, evaluations included."""
     torch.set_num_threads(1)
     data = workloads.cifar(size.rows)
+    kernels.prepare()
     samples = []
     for name in CIFAR:
         variant = workloads.cifar_variant(name)
