@@ -361,6 +361,7 @@ def test_work_of_the_notebook_loops_by_hand() -> None:
 def test_pipeline_targets() -> None:
     sonar = dict.fromkeys(SONAR, 3600.0)  # 1 ms a step
     measured = {
+        "compiling": 10.0,
         "seconds": 10.0,
         "until_first_stage": 1.0,
         "stages": [["prepare@sonar", 1.0], ["train@sonar-baseline", 6.0], ["track", 2.0]],
