@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from foldwise.comparison import (
     Bootstrap,
@@ -236,6 +237,14 @@ def test_mcnemar_by_hand():
     b = [[False] * 2 + [True] * 8 + [True] * 5 + [False] * 5, [True] * 20]
     found = mcnemar(predictions(a), predictions(b).sample(frac=1, random_state=0))
     assert found == [McNemar(0, 2, 8, pytest.approx(112 / 1024)), McNemar(1, 0, 0, 1.0)]
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 1), (4, 4), (3, 17), (700, 611), (2, 900)])
+def test_mcnemar_is_the_exact_binomial_test(only_a, only_b):
+    a = [[True] * only_a + [False] * only_b]
+    b = [[False] * only_a + [True] * only_b]
+    expected = stats.binomtest(only_b, only_a + only_b).pvalue
+    assert mcnemar(predictions(a), predictions(b))[0].p == pytest.approx(expected, rel=1e-12)
 
 
 def test_bootstrap_is_that_of_whole_rows():

@@ -39,7 +39,7 @@ CLASS_NAMES = (
 SHAPE = (3, 32, 32)  # channels first, so that a flattened row is in torchvision's order
 PIXELS = 3 * 32 * 32
 SEED = 2009
-PART = 5000  # images that a process decodes at a time
+PART = 1000  # images that a process decodes at a time; more outgrow the caches
 
 # Member names inside the archive, and what bounds reading it (the real one has 186 MB unpacked).
 FOLDER = "cifar-10-batches-py"
@@ -214,13 +214,18 @@ def _images(path: Path, encoded: list[bytes | None]) -> np.ndarray:
     parts = [encoded[start : start + PART] for start in starts]
     if len(parts) == 1:
         return _decode_part(path, 0, parts[0])
+    images = np.empty((len(encoded), *SHAPE), dtype=np.uint8)
     with ProcessPoolExecutor() as pool:
-        return np.concatenate(list(pool.map(_decode_part, repeat(path), starts, parts)))
+        decoded = pool.map(_decode_part, repeat(path), starts, parts)
+        for start, part in zip(starts, decoded, strict=True):
+            images[start : start + PART] = part
+    return images
 
 
 def _decode_part(path: Path, start: int, encoded: list[bytes | None]) -> np.ndarray:
     """Images (m, 3, 32, 32) of consecutive rows, the first of which is row `start`."""
-    return np.stack([_decode(path, start + i, cell) for i, cell in enumerate(encoded)])
+    pixels = b"".join(_decode(path, start + i, cell) for i, cell in enumerate(encoded))
+    return np.frombuffer(pixels, dtype=np.uint8).reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)
 
 
 def _columns(path: Path) -> pa.Table:
@@ -239,16 +244,15 @@ def _columns(path: Path) -> pa.Table:
     return table
 
 
-def _decode(path: Path, row: int, encoded: bytes | None) -> np.ndarray:
-    """The pixels (3, 32, 32) of one encoded image. `row` counts from 0."""
+def _decode(path: Path, row: int, encoded: bytes | None) -> bytes:
+    """The pixels of one encoded image, channels last. `row` counts from 0."""
     if encoded is None:
         raise DataError(f"{path}, row {row}: no image; remove the row or download it again")
     try:
         with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
             found = f"{image.mode} {image.width}×{image.height}"
             if found == "RGB 32×32":  # known from the header, before anything is decoded
-                pixels: np.ndarray = np.asarray(image)  # (32, 32, 3)
-                return pixels.transpose(2, 0, 1)
+                return image.tobytes()
     except Exception as error:  # a damaged image can raise nearly anything
         raise DataError(f"{path}, row {row}: damaged image ({error}); download it again") from error
     raise DataError(f"{path}, row {row}: the image is {found}, expected RGB 32×32")

@@ -165,11 +165,11 @@ def lines(
     base = alt.Chart(inline(table)).encode(x=_epoch_axis(table), color=colour)
     scale = alt.Scale(zero=False) if top is None else alt.Scale(domain=[0, top])
     area = base.mark_area(opacity=0.15, clip=True).encode(
-        y=alt.Y("low:Q", title=unit, scale=scale), y2="high:Q"
+        y=alt.Y("low:Q", title=unit, scale=scale), y2=alt.Y2("high:Q")
     )
     dash = alt.Scale(domain=list(used), range=[dashes[name] for name in used])
     line = base.mark_line(strokeWidth=2, clip=True).encode(
-        y="mean:Q",
+        y=alt.Y("mean:Q"),
         strokeDash=alt.StrokeDash(f"{group}:N", scale=dash),
         tooltip=tooltips(table, group, "epoch", "mean", "low", "high"),
     )
@@ -192,14 +192,14 @@ def _epoch_axis(table: pd.DataFrame) -> alt.X:
 def rope_region(rope: float, x: alt.X) -> alt.Chart:
     """The region of practical equivalence, over the whole height."""
     region = alt.Chart(inline(pd.DataFrame({"difference": [-rope], "to": [rope]})))
-    marked: alt.Chart = region.mark_rect(opacity=0.2, color=SAME).encode(x=x, x2="to:Q")
+    marked: alt.Chart = region.mark_rect(opacity=0.2, color=SAME).encode(x=x, x2=alt.X2("to:Q"))
     return marked
 
 
 def zero_line() -> alt.Chart:
     """A line at no difference."""
     zero = alt.Chart(alt.InlineData(values=[{"zero": 0}]))
-    line: alt.Chart = zero.mark_rule(color=SAME, strokeDash=[2, 2]).encode(x="zero:Q")
+    line: alt.Chart = zero.mark_rule(color=SAME, strokeDash=[2, 2]).encode(x=alt.X("zero:Q"))
     return line
 
 

@@ -116,7 +116,7 @@ def _confusion_figure(study: StudyResults, variant: VariantResults, counts: pd.D
         ),
         tooltip=tooltips(table, "actual", "predicted", "count", "percent"),
     )
-    numbers = base.mark_text(fontSize=11).encode(text="percent:Q")
+    numbers = base.mark_text(fontSize=11).encode(text=alt.Text("percent:Q"))
     return Figure(
         name=f"confusion-{variant.name}",
         title=words.marked(study, f"{variant.name}: {_worst_mistake(table)}"),

@@ -258,10 +258,10 @@ def _percentiles(study: StudyResults, place: str, part: pd.DataFrame, note: str)
     title += f", narrowest in {span(narrowest)}" if widest != narrowest else ""
     base = _base(study, drawn)
     y = alt.Y("p15:Q", title="pre-activation (no unit)", axis=alt.Axis(tickCount=5))
-    band = base.mark_area(opacity=0.15).encode(y=y, y2="p85:Q")
+    band = base.mark_area(opacity=0.15).encode(y=y, y2=alt.Y2("p85:Q"))
     edges = [base.mark_line(strokeWidth=0.7).encode(y=f"{column}:Q") for column in ("p15", "p85")]
     line = base.mark_line(strokeWidth=2).encode(
-        y="p50:Q",
+        y=alt.Y("p50:Q"),
         strokeDash=_dash(study, drawn),
         tooltip=tooltips(drawn, "variant", "step", "p15", "p50", "p85"),
     )

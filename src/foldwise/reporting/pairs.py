@@ -68,11 +68,11 @@ def _overview_marks(table: pd.DataFrame, left: int) -> list[alt.Chart]:
     bar = alt.expr("wide ? 0 : 20")
     rope = base.mark_rect(opacity=0.25, color=SAME, height=22, yOffset=bar)
     return [
-        rope.transform_calculate(low="-datum.rope").encode(x=x, x2="rope:Q"),
+        rope.transform_calculate(low="-datum.rope").encode(x=x, x2=alt.X2("rope:Q")),
         base.mark_tick(color=SAME, thickness=1, size=22, yOffset=bar).encode(x=alt.datum(0)),
-        base.mark_rule(strokeWidth=3, yOffset=bar).encode(x=x, x2="high:Q", color=colour),
+        base.mark_rule(strokeWidth=3, yOffset=bar).encode(x=x, x2=alt.X2("high:Q"), color=colour),
         base.mark_point(filled=True, opacity=1, size=90, shape="diamond", yOffset=bar).encode(
-            x="mean:Q", color=colour, tooltip=tips
+            x=alt.X("mean:Q"), color=colour, tooltip=tips
         ),
         _line_of_text(text, "b", left, "wide ? -16 : -30", bold=True),
         _line_of_text(text, "a", left, "wide ? 0 : -15"),
@@ -126,9 +126,11 @@ def differences(study: StudyResults, pair: dict[str, Any]) -> Iterable[Figure]:
         rope_region(rope, x),
         zero_line(),
         dots,
-        whisker.mark_rule(strokeWidth=4, color=colour).encode(x="low:Q", x2="high:Q"),
+        whisker.mark_rule(strokeWidth=4, color=colour).encode(
+            x=alt.X("low:Q"), x2=alt.X2("high:Q")
+        ),
         whisker.mark_point(filled=True, opacity=1, size=130, shape="diamond", color=colour).encode(
-            x="mean:Q", tooltip=tooltips(mean, "mean", "low", "high")
+            x=alt.X("mean:Q"), tooltip=tooltips(mean, "mean", "low", "high")
         ),
     )
     better, worse = (drawn["difference"] > 0).sum(), (drawn["difference"] < 0).sum()

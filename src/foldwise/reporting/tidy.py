@@ -60,7 +60,7 @@ def band(history: pd.DataFrame, column: str) -> pd.DataFrame:
     table = held_out.pivot(index="epoch", columns=["repeat", "fold"], values=column)
     table = table.where(np.isfinite(table)).dropna(how="all")
     table = table.iloc[_thinned(len(table))]
-    low, high = np.nanquantile(table.to_numpy(), BAND, axis=1) if len(table) else ([], [])
+    low, high = table.quantile(list(BAND), axis=1).to_numpy() if len(table) else ([], [])
     return pd.DataFrame(
         {
             "epoch": table.index,
