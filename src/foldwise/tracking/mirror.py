@@ -6,14 +6,13 @@ A run is complete once it is not RUNNING any more: its status is the last thing 
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +30,8 @@ from mlflow.entities import (
     RunTag,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 from tqdm import tqdm
@@ -38,7 +39,7 @@ from tqdm import tqdm
 from foldwise import journal, paths, results
 from foldwise.config import Config
 from foldwise.errors import TrackingError
-from foldwise.tracking import Charts, Summary, Tracked, lease, place, records, registry, store
+from foldwise.tracking import Summary, Tracked, lease, place, records, registry, store
 from foldwise.tracking.records import (
     CREATED,
     CURRENT,
@@ -51,11 +52,10 @@ from foldwise.tracking.records import (
     VariantRun,
 )
 from foldwise.tracking.store import LockedError, Store
-
-if TYPE_CHECKING:
-    from foldwise.tracking.models import Exporter
+from foldwise.tracking.workshop import Models, Workshop
 
 REFIT = results.split_name(results.REFIT, results.REFIT)
+CHARTS = "charts"  # folder of a variant's pictures
 MODEL = "model"  # name of a run's model: runs:/<id>/model
 STUDY = "foldwise.study"  # tag of an experiment that is one
 KIND = "custom_model_development"  # the views that the MLflow UI gives it: runs, not traces
@@ -64,9 +64,7 @@ PAGE = 1000
 RUNNING = "RUNNING"
 
 
-def mirror(
-    config: Config, root: Path, environ: Mapping[str, str], charts: Charts | None
-) -> Summary:
+def mirror(config: Config, root: Path, environ: Mapping[str, str], workshop: Workshop) -> Summary:
     """See `foldwise.tracking.track`."""
     context = records.context(root, environ)
     found = {name: records.read(root, name, context) for name in config.variants}
@@ -75,7 +73,7 @@ def mirror(
     summary = Summary(uri, missing=[name for name, run in found.items() if run is None])
     with store.opened(uri, environ) as opened, _held(opened, runs) as (experiments, renew):
         watched = live_runs(opened.client, root)
-        _sync(opened, experiments, runs, charts, summary, renew, watched)
+        _sync(opened, experiments, runs, workshop, summary, renew, watched)
         if watched:
             _clear(opened.client, root, summary)
         for study, experiment in experiments.items():
@@ -93,10 +91,10 @@ def mirror(
     return summary
 
 
-def add(opened: Store, runs: Sequence[VariantRun], charts: Charts | None, summary: Summary) -> None:
+def add(opened: Store, runs: Sequence[VariantRun], workshop: Workshop, summary: Summary) -> None:
     """Mirror variants into an open store and nothing else, counting in `summary`."""
     with _held(opened, runs) as (experiments, renew):
-        _sync(opened, experiments, runs, charts, summary, renew)
+        _sync(opened, experiments, runs, workshop, summary, renew)
 
 
 @contextmanager
@@ -114,17 +112,19 @@ def _sync(
     opened: Store,
     experiments: Mapping[str, str],
     runs: Sequence[VariantRun],
-    charts: Charts | None,
+    workshop: Workshop,
     summary: Summary,
     renew: Callable[[], None],
     watched: Sequence[Run] = (),
 ) -> None:
     """Mirror variants; runs of the live view that show the same training are taken over."""
+    longest = sorted(runs, key=lambda run: len(run.splits), reverse=True)
+    _order(opened.client, experiments, longest, workshop)
     with _bar(runs) as bar:
-        for run in runs:
+        for run in longest:
             live = begun(watched, run.attempt) if watched else {}
             experiment = experiments[run.study]
-            variant = Variant(opened, experiment, run, live, charts, summary, bar, renew)
+            variant = Variant(opened, experiment, run, live, workshop, summary, bar, renew)
             _patiently(opened.uri, variant.sync)
 
 
@@ -162,7 +162,7 @@ class Variant:
     experiment: str
     run: VariantRun
     live: Mapping[str, Run]
-    charts: Charts | None
+    workshop: Workshop
     summary: Summary
     bar: "tqdm[Any]"
     renew: Callable[[], None]
@@ -174,14 +174,13 @@ class Variant:
         runs = self._found()
         whole = _is_whole(runs, specs)
         found = _by_spec(runs if whole else self._settle(runs))
-        with tempfile.TemporaryDirectory(prefix="foldwise-") as scratch:
-            self._scratch = Path(scratch)
-            parent = self._claim(self.run.parent, found).info.run_id
-            for index, record in enumerate(children):
-                self._child(index, record, parent, found)
-            made = found if whole else self._gather(specs)
-            refits = [made[record.spec] for record in children if record.name == REFIT]
-            self._parent(made[self.run.spec], refits, found)
+        parent = self._claim(self.run.parent, found).info.run_id
+        for index, record in enumerate(children):
+            self._child(index, record, parent, found)
+        made = found if whole else self._gather(specs)
+        refits = [made[record.spec] for record in children if record.name == REFIT]
+        self._parent(made[self.run.spec], refits, found)
+        self.workshop.discard(self.run)
         self.summary.tracked[self.run.name] = Tracked(
             self.run.spec, self.run.outputs, self.run.manifest["status"], len(specs)
         )
@@ -228,7 +227,9 @@ class Variant:
         incomplete = run.info.status == RUNNING
         revised = run.data.tags.get(SUMMARY) != record.summary
         if revised and (incomplete or self.run.current == "true"):
-            self._log_charts(run.info.run_id)
+            folder = self.workshop.pictures(self.run)
+            if folder is not None:
+                self.store.client.log_artifacts(run.info.run_id, str(folder), CHARTS)
         if incomplete:
             models = {model for refit in refits for model in _shown(refit)}
             for model in models - set(_shown(run)):
@@ -284,15 +285,6 @@ class Variant:
             for key, value in record.finals.items()
         ]
 
-    def _log_charts(self, run_id: str) -> None:
-        pictures = self.charts(self.run.name) if self.charts else {}
-        folder = self._scratch / "charts"
-        for name, content in pictures.items():
-            folder.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
-        if pictures:
-            self.store.client.log_artifacts(run_id, str(folder), "charts")
-
     # --- models and data ----------------------------------------------------------------------
 
     def _model(self, index: int, run: Run) -> str:
@@ -305,7 +297,10 @@ class Variant:
         tags = {"study": self.run.study, "variant": self.run.name, "split": split}
         tags |= {OUTPUTS: self.run.outputs}
         model = client.create_logged_model(self.experiment, MODEL, run_id, tags)
-        folder = self._exporter.save(index, model, run_id)
+        folder = self._models.folders[index]
+        identity = {"run_id": run_id, "model_id": model.model_id, "model_uuid": model.model_id}
+        identity |= {"artifact_path": model.artifact_location}
+        Model.from_dict({**self._models.description, **identity}).save(folder / MLMODEL_FILE_NAME)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self._show(run_id, model.model_id)
@@ -320,10 +315,8 @@ class Variant:
                 raise
 
     @cached_property
-    def _exporter(self) -> "Exporter":
-        from foldwise.tracking.models import Exporter  # torch.export takes seconds to import
-
-        return Exporter(self.run.manifest, self.run.weights(), self._scratch)
+    def _models(self) -> Models:
+        return self.workshop.models(self.run)
 
     @cached_property
     def _input(self) -> DatasetInput:
@@ -350,7 +343,7 @@ class Variant:
         What is doubled or half made comes of a request that was sent twice, of another `track`
         at the same time, or of one that was killed.
         """
-        models = set(self._models()) if found else set()
+        models = set(self._logged()) if found else set()
         kept: list[Run] = []
         for run in sorted(found, key=_preference):  # children before the parent, which shows
             known = models if run.data.tags["role"] == "split" else _all_shown(kept)  # one of them
@@ -380,7 +373,7 @@ class Variant:
                 self.store.client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent)
         return runs
 
-    def _models(self) -> list[str]:
+    def _logged(self) -> list[str]:
         """The ids of this variant's models with these results."""
         found: list[str] = []
         token = None
@@ -438,6 +431,21 @@ def _clear(client: MlflowClient, root: Path, summary: Summary) -> None:
 
 
 # --- helpers ----------------------------------------------------------------------------------
+
+
+def _order(
+    client: MlflowClient,
+    experiments: Mapping[str, str],
+    runs: Iterable[VariantRun],
+    workshop: Workshop,
+) -> None:
+    """Order the files of the variants that are not finished."""
+    finished = "tags.role = 'variant' AND attributes.status != 'RUNNING'"
+    found = _search(client, list(experiments.values()), finished)
+    there = {run.data.tags.get(OUTPUTS) for run in found}
+    for run in runs:
+        if run.outputs not in there:
+            workshop.order(run)
 
 
 def _identity(record: Record, parent: str | None) -> dict[str, str]:

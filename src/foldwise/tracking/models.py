@@ -19,7 +19,6 @@ import mlflow.pytorch
 import numpy as np
 import torch
 from mlflow import pyfunc
-from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
@@ -41,30 +40,26 @@ class Exporter:
     Args:
         manifest: of the variant's run.
         weights: name → (S, ...), as `results.read_weights` gives them.
-        scratch: an empty folder of its own.
+        template: where the exported network goes; not there yet.
+
+    Attributes:
+        description: what MLmodel says of every network.
     """
 
     def __init__(
-        self, manifest: Mapping[str, Any], weights: Mapping[str, np.ndarray], scratch: Path
+        self, manifest: Mapping[str, Any], weights: Mapping[str, np.ndarray], template: Path
     ):
         network = Network.model_validate(manifest["variant"]["network"])
         self._stack = networks.from_weights(network, weights)
-        self._template = scratch / "template"
-        self._folder = scratch / "model"
+        self._template = template
         self._save_template(manifest["dataset"], manifest["variant"]["name"])
         self._archive = Archive(self._template / PT2)
-        self._description = self._describe().to_dict()
+        self.description: dict[str, Any] = self._describe().to_dict()
 
-    def save(self, index: int, model: LoggedModel, run_id: str) -> Path:
-        """The folder of one network's model, valid until the next call."""
-        if not self._folder.exists():
-            shutil.copytree(self._template, self._folder)
-        state = self.classifier(index).state_dict()
-        self._archive.write(self._folder / PT2, state)
-        identity = {"run_id": run_id, "model_id": model.model_id, "model_uuid": model.model_id}
-        place = {"artifact_path": model.artifact_location}
-        Model.from_dict({**self._description, **identity, **place}).save(self._folder / MLMODEL)
-        return self._folder
+    def save(self, index: int, folder: Path) -> None:
+        """Write the model folder of one network, whole once `identify` has been there."""
+        shutil.copytree(self._template, folder)
+        self._archive.write(folder / PT2, self.classifier(index).state_dict())
 
     def classifier(self, index: int) -> networks.Classifier:
         """One network as a plain module: raw float32 rows (B, *shape) to probabilities (B, K)."""
