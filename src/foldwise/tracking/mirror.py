@@ -3,6 +3,8 @@
 A run is complete once it is not RUNNING any more: its status is the last thing written.
 """
 
+import functools
+import gc
 import json
 import os
 import sys
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -62,6 +64,7 @@ KIND = "custom_model_development"  # the views that the MLflow UI gives it: runs
 DIGEST = 16  # of a data set: MLflow takes 36 characters; the whole one is a tag
 PAGE = 1000
 RUNNING = "RUNNING"
+Done = TypeVar("Done")
 
 
 def mirror(config: Config, root: Path, environ: Mapping[str, str], workshop: Workshop) -> Summary:
@@ -119,13 +122,15 @@ def _sync(
 ) -> None:
     """Mirror variants; runs of the live view that show the same training are taken over."""
     longest = sorted(runs, key=lambda run: len(run.splits), reverse=True)
-    _order(opened.client, experiments, longest, workshop)
-    with _bar(runs) as bar:
+    with _bar(runs) as bar, _imports_set_aside():
+        begun_variants = []
         for run in longest:
             live = begun(watched, run.attempt) if watched else {}
             experiment = experiments[run.study]
             variant = Variant(opened, experiment, run, live, workshop, summary, bar, renew)
-            _patiently(opened.uri, variant.sync)
+            begun_variants.append((variant, _patiently(opened.uri, variant.begin)))
+        for variant, there in begun_variants:
+            _patiently(opened.uri, functools.partial(variant.complete, there), variant.sync)
 
 
 def is_complete(client: MlflowClient, run: VariantRun) -> bool:
@@ -151,6 +156,22 @@ def runs_table(uri: str, study: str | None = None) -> pd.DataFrame:
         return pd.DataFrame([_line(run) for run in _search(client, _studies(client, study), "")])
 
 
+class Begun(NamedTuple):
+    """What there is of a variant before its runs are completed.
+
+    Attributes:
+        whole: whether all of it was in the store already.
+        there: the runs that were, by spec.
+        parent: the variant's run.
+        children: each split's record, and its run.
+    """
+
+    whole: bool
+    there: Mapping[str, Run]
+    parent: Run
+    children: list[tuple[Record, Run]]
+
+
 @dataclass
 class Variant:
     """Mirrors one variant: the parent run and one child per split.
@@ -169,17 +190,32 @@ class Variant:
 
     def sync(self) -> None:
         """Make the store say what the run folder says."""
+        self.complete(self.begin())
+
+    def begin(self) -> Begun:
+        """Have a run of the variant and of each split, with its points; order what is missing."""
         children = [self.run.child(index) for index in range(len(self.run.splits))]
-        specs = [self.run.spec, *(record.spec for record in children)]
-        runs = self._found()
-        whole = _is_whole(runs, specs)
-        found = _by_spec(runs if whole else self._settle(runs))
-        parent = self._claim(self.run.parent, found).info.run_id
-        for index, record in enumerate(children):
-            self._child(index, record, parent, found)
-        made = found if whole else self._gather(specs)
-        refits = [made[record.spec] for record in children if record.name == REFIT]
-        self._parent(made[self.run.spec], refits, found)
+        found = self._found()
+        whole = _is_whole(found, [self.run.spec, *(record.spec for record in children)])
+        if not whole:
+            self.workshop.order(self.run)
+            found = self._settle(found)
+        there = _by_spec(found)
+        parent = self._claim(self.run.parent, there)
+        runs = [self._claim(record, there, parent.info.run_id) for record in children]
+        incomplete = [index for index, run in enumerate(runs) if run.info.status == RUNNING]
+        points = {runs[index].info.run_id: self.run.curves(index) for index in incomplete}
+        self.store.log_points(points, self.renew)
+        return Begun(whole, there, parent, list(zip(children, runs, strict=True)))
+
+    def complete(self, begun: Begun) -> None:
+        """Give the runs what they lack, models and pictures among it, and finish them."""
+        for index, (record, run) in enumerate(begun.children):
+            self._child(index, record, run, begun)
+        specs = [self.run.spec, *(record.spec for record, _ in begun.children)]
+        made = begun.there if begun.whole else self._gather(specs)
+        refits = [made[record.spec] for record, _ in begun.children if record.name == REFIT]
+        self._parent(made[self.run.spec], refits, begun.there)
         self.workshop.discard(self.run)
         self.summary.tracked[self.run.name] = Tracked(
             self.run.spec, self.run.outputs, self.run.manifest["status"], len(specs)
@@ -191,6 +227,7 @@ class Variant:
 
     def _claim(self, record: Record, found: Mapping[str, Run], parent: str | None = None) -> Run:
         """The run of a record: the one that there is, else the live view's, else a new one."""
+        self.renew()
         if record.spec in found:
             return found[record.spec]
         tags = {OUTPUTS: record.outputs, CURRENT: self.run.current}
@@ -211,14 +248,12 @@ class Variant:
 
     # --- children and parent ------------------------------------------------------------------
 
-    def _child(self, index: int, record: Record, parent: str, found: Mapping[str, Run]) -> None:
-        """Mirror one split."""
-        run = self._claim(record, found, parent)
+    def _child(self, index: int, record: Record, run: Run, begun: Begun) -> None:
+        """Mirror one split, but for its points."""
         if run.info.status == RUNNING:
-            self.store.log_points({run.info.run_id: self.run.curves(index)})
-            self._finish(run, record, self._model(index, run), record.spec in found)
+            self._finish(run, record, self._model(index, run), record.spec in begun.there)
         else:
-            self._revise(run, record, {MLFLOW_PARENT_RUN_ID: parent})
+            self._revise(run, record, {MLFLOW_PARENT_RUN_ID: begun.parent.info.run_id})
         self._advance()
 
     def _parent(self, run: Run, refits: Sequence[Run], found: Mapping[str, Run]) -> None:
@@ -297,9 +332,9 @@ class Variant:
         tags = {"study": self.run.study, "variant": self.run.name, "split": split}
         tags |= {OUTPUTS: self.run.outputs}
         model = client.create_logged_model(self.experiment, MODEL, run_id, tags)
-        folder = self._models.folders[index]
         identity = {"run_id": run_id, "model_id": model.model_id, "model_uuid": model.model_id}
         identity |= {"artifact_path": model.artifact_location}
+        folder = self._models.folders[index]
         Model.from_dict({**self._models.description, **identity}).save(folder / MLMODEL_FILE_NAME)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
@@ -433,34 +468,29 @@ def _clear(client: MlflowClient, root: Path, summary: Summary) -> None:
 # --- helpers ----------------------------------------------------------------------------------
 
 
-def _order(
-    client: MlflowClient,
-    experiments: Mapping[str, str],
-    runs: Iterable[VariantRun],
-    workshop: Workshop,
-) -> None:
-    """Order the files of the variants that are not finished."""
-    finished = "tags.role = 'variant' AND attributes.status != 'RUNNING'"
-    found = _search(client, list(experiments.values()), finished)
-    there = {run.data.tags.get(OUTPUTS) for run in found}
-    for run in runs:
-        if run.outputs not in there:
-            workshop.order(run)
-
-
 def _identity(record: Record, parent: str | None) -> dict[str, str]:
     """The tags of a run that say what it is."""
     tags = {**record.tags, SPEC: record.spec, "role": record.role}
     return tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
 
 
-def _patiently(uri: str, sync: Callable[[], None]) -> None:
+def _patiently(uri: str, work: Callable[[], Done], again: Callable[[], Done] | None = None) -> Done:
     """Try once more where another process held the database for longer than MLflow waits."""
     try:
         with store.translated(uri):
-            sync()
+            return work()
     except LockedError:
-        sync()
+        return (again or work)()
+
+
+@contextmanager
+def _imports_set_aside() -> Iterator[None]:
+    """Keep the garbage collector from going through what is imported, an eighth of the time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _supersede(

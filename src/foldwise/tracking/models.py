@@ -43,7 +43,7 @@ class Exporter:
         template: where the exported network goes; not there yet.
 
     Attributes:
-        description: what MLmodel says of every network.
+        description: the MLmodel of every network, but for which model of which run it is.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Exporter:
         self.description: dict[str, Any] = self._describe().to_dict()
 
     def save(self, index: int, folder: Path) -> None:
-        """Write the model folder of one network, whole once `identify` has been there."""
+        """Write the model folder of one network; its MLmodel is still the template's."""
         shutil.copytree(self._template, folder)
         self._archive.write(folder / PT2, self.classifier(index).state_dict())
 

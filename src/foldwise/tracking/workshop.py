@@ -36,8 +36,9 @@ class Models(NamedTuple):
     """The models of one variant.
 
     Attributes:
-        folders: one per split, whole but for what says which model of which run it is.
-        description: the content of their MLmodel, likewise.
+        folders: one per split.
+        description: what their MLmodel says, but for which model of which run it is; it still
+            has to be written.
     """
 
     folders: list[Path]
@@ -58,7 +59,7 @@ class Workshop:
     _ordered: dict[tuple[str, str], Future[Any]] = field(default_factory=dict)
 
     def order(self, run: VariantRun) -> None:
-        """Have the models and pictures of a variant made while others things are done."""
+        """Have the models and pictures of a variant made while other things are done."""
         if self.pool is not None:
             self._order(_make_models, run)
             self._order(_draw, run)
