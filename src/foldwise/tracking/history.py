@@ -91,6 +91,8 @@ class Past:
         for folder in (paths.METRICS, paths.COMPARISONS):
             _get(side, side.files.find(folder.as_posix()), scratch)
         charts = _charts(self.drawing, side, scratch) if self.drawing else None
+        from foldwise.tracking import models  # noqa: F401  # torch once, not once a commit
+
         opened = store.opened(self.history.uri, self.environ)
         with workshop.opened(charts) as files, opened as there:
             mirror.add(there, lacking, files, self.history)

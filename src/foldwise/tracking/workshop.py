@@ -5,6 +5,7 @@ again. So they are ordered ahead, and taken when a run needs them. The process s
 one imports mlflow, and imports torch meanwhile; so neither is imported here.
 """
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -81,8 +82,8 @@ class Workshop:
 
     def _order(self, make: Make[Any], run: VariantRun) -> None:
         assert self.pool is not None
-        made = self.pool.submit(make, run, self._folder(run))
-        self._ordered[make.__name__, run.name] = made
+        bare = replace(run)  # a thread sends it, while this one reads more and more into `run`
+        self._ordered[make.__name__, run.name] = self.pool.submit(make, bare, self._folder(run))
 
     def _take(self, make: Make[Made], run: VariantRun) -> Made:
         if self.pool is None:
@@ -141,12 +142,17 @@ def _exit_with_parent() -> None:
 
 
 def _prepare() -> None:
-    """Import what takes seconds; threads that torch had before the fork are not there any more."""
+    """Import what takes seconds, much of it with the first export, and keep it from the collector.
+
+    One thread: those that torch had before the fork are not there any more.
+    """
     import torch
 
     from foldwise.tracking import models  # noqa: F401
 
     torch.set_num_threads(1)
+    torch.export.export(torch.nn.Identity(), (torch.zeros(1),))
+    gc.freeze()
 
 
 def _make_models(run: VariantRun, folder: Path) -> Models:
