@@ -61,9 +61,11 @@ class Workshop:
 
     def order(self, run: VariantRun) -> None:
         """Have the models and pictures of a variant made while other things are done."""
-        if self.pool is not None:
+        if self.pool is None:
+            return
+        if run.splits:  # of a variant that failed there are no models
             self._order(_make_models, run)
-            self._order(_draw, run)
+        self._order(_draw, run)
 
     def models(self, run: VariantRun) -> Models:
         """The models of a variant that is complete, as soon as they are there."""
@@ -75,23 +77,26 @@ class Workshop:
 
     def discard(self, run: VariantRun) -> None:
         """Delete what was made for a variant."""
+        for make in (_make_models, _draw):
+            self._ordered.pop((make.__name__, run.name), None)
         shutil.rmtree(self._folder(run), ignore_errors=True)
 
     def _folder(self, run: VariantRun) -> Path:
         return self.folder / run.name
 
-    def _order(self, make: Make[Any], run: VariantRun) -> None:
+    def _order(self, make: Make[Made], run: VariantRun) -> Future[Made]:
+        """Order something, or find what was ordered before."""
         assert self.pool is not None
-        bare = replace(run)  # a thread sends it, while this one reads more and more into `run`
-        self._ordered[make.__name__, run.name] = self.pool.submit(make, bare, self._folder(run))
+        key = make.__name__, run.name
+        if key not in self._ordered:
+            bare = replace(run)  # a thread sends it, while this one reads more and more into `run`
+            self._ordered[key] = self.pool.submit(make, bare, self._folder(run))
+        return self._ordered[key]
 
     def _take(self, make: Make[Made], run: VariantRun) -> Made:
         if self.pool is None:
             return make(run, self._folder(run))
-        if (make.__name__, run.name) not in self._ordered:
-            self._order(make, run)
-        made: Future[Made] = self._ordered.pop((make.__name__, run.name))
-        return made.result()
+        return self._order(make, run).result()
 
 
 @contextmanager
@@ -142,16 +147,12 @@ def _exit_with_parent() -> None:
 
 
 def _prepare() -> None:
-    """Import what takes seconds, much of it with the first export, and keep it from the collector.
-
-    One thread: those that torch had before the fork are not there any more.
-    """
+    """Import what takes seconds, and keep the garbage collector from going through it again."""
     import torch
 
     from foldwise.tracking import models  # noqa: F401
 
-    torch.set_num_threads(1)
-    torch.export.export(torch.nn.Identity(), (torch.zeros(1),))
+    torch.set_num_threads(1)  # those that it had before the fork are not there any more
     gc.freeze()
 
 
