@@ -93,9 +93,11 @@ class Past:
         charts = _charts(self.drawing, side, scratch) if self.drawing else None
         from foldwise.tracking import models  # noqa: F401  # torch once, not once a commit
 
-        opened = store.opened(self.history.uri, self.environ)
-        with workshop.opened(charts) as files, opened as there:
-            mirror.add(there, lacking, files, self.history)
+        with (
+            workshop.opened(charts) as making,
+            store.opened(self.history.uri, self.environ) as opened,
+        ):
+            mirror.add(opened, lacking, making, self.history)
         self.known |= {run.outputs for run in lacking}
 
     def _lacking(self, runs: Iterable[VariantRun]) -> list[VariantRun]:

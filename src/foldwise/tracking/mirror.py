@@ -123,14 +123,14 @@ def _sync(
     """Mirror variants; runs of the live view that show the same training are taken over."""
     longest = sorted(runs, key=lambda run: len(run.splits), reverse=True)
     with _bar(runs) as bar, _imports_set_aside():
-        begun_variants = []
+        variants = []
         for run in longest:
             live = begun(watched, run.attempt) if watched else {}
             experiment = experiments[run.study]
             variant = Variant(opened, experiment, run, live, workshop, summary, bar, renew)
-            begun_variants.append((variant, _patiently(opened.uri, variant.begin)))
-        for variant, there in begun_variants:
-            _patiently(opened.uri, functools.partial(variant.complete, there), variant.sync)
+            variants.append((variant, _patiently(opened.uri, variant.begin)))
+        for variant, start in variants:
+            _patiently(opened.uri, functools.partial(variant.complete, start), variant.sync)
 
 
 def is_complete(client: MlflowClient, run: VariantRun) -> bool:
@@ -156,7 +156,7 @@ def runs_table(uri: str, study: str | None = None) -> pd.DataFrame:
         return pd.DataFrame([_line(run) for run in _search(client, _studies(client, study), "")])
 
 
-class Begun(NamedTuple):
+class Beginning(NamedTuple):
     """What there is of a variant before its runs are completed.
 
     Attributes:
@@ -192,7 +192,7 @@ class Variant:
         """Make the store say what the run folder says."""
         self.complete(self.begin())
 
-    def begin(self) -> Begun:
+    def begin(self) -> Beginning:
         """Have a run of the variant and of each split, with its points; order what is missing."""
         children = [self.run.child(index) for index in range(len(self.run.splits))]
         found = self._found()
@@ -206,16 +206,16 @@ class Variant:
         incomplete = [index for index, run in enumerate(runs) if run.info.status == RUNNING]
         points = {runs[index].info.run_id: self.run.curves(index) for index in incomplete}
         self.store.log_points(points, self.renew)
-        return Begun(whole, there, parent, list(zip(children, runs, strict=True)))
+        return Beginning(whole, there, parent, list(zip(children, runs, strict=True)))
 
-    def complete(self, begun: Begun) -> None:
+    def complete(self, start: Beginning) -> None:
         """Give the runs what they lack, models and pictures among it, and finish them."""
-        for index, (record, run) in enumerate(begun.children):
-            self._child(index, record, run, begun)
-        specs = [self.run.spec, *(record.spec for record, _ in begun.children)]
-        made = begun.there if begun.whole else self._gather(specs)
-        refits = [made[record.spec] for record, _ in begun.children if record.name == REFIT]
-        self._parent(made[self.run.spec], refits, begun.there)
+        for index, (record, run) in enumerate(start.children):
+            self._child(index, record, run, start)
+        specs = [self.run.spec, *(record.spec for record, _ in start.children)]
+        made = start.there if start.whole else self._gather(specs)
+        refits = [made[record.spec] for record, _ in start.children if record.name == REFIT]
+        self._parent(made[self.run.spec], refits, start.there)
         self.workshop.discard(self.run)
         self.summary.tracked[self.run.name] = Tracked(
             self.run.spec, self.run.outputs, self.run.manifest["status"], len(specs)
@@ -248,12 +248,12 @@ class Variant:
 
     # --- children and parent ------------------------------------------------------------------
 
-    def _child(self, index: int, record: Record, run: Run, begun: Begun) -> None:
+    def _child(self, index: int, record: Record, run: Run, start: Beginning) -> None:
         """Mirror one split, but for its points."""
         if run.info.status == RUNNING:
-            self._finish(run, record, self._model(index, run), record.spec in begun.there)
+            self._finish(run, record, self._model(index, run), record.spec in start.there)
         else:
-            self._revise(run, record, {MLFLOW_PARENT_RUN_ID: begun.parent.info.run_id})
+            self._revise(run, record, {MLFLOW_PARENT_RUN_ID: start.parent.info.run_id})
         self._advance()
 
     def _parent(self, run: Run, refits: Sequence[Run], found: Mapping[str, Run]) -> None:

@@ -1,7 +1,8 @@
 """The trained networks of a variant as MLflow models: raw rows in, class probabilities out.
 
 All networks of a variant have one graph, so it is exported once, through MLflow; each model is
-then that folder with its own weights in it (4 ms instead of 160).
+then that folder with its own weights in it (4 ms instead of 160), and with what says which model
+of which run it is, which `mirror` adds.
 
 `mlflow.pytorch.load_model` gives the network, `mlflow.pyfunc.load_model` and servers the
 `Classifier` of served.py, which names the classes and refuses what is no input.
@@ -27,7 +28,6 @@ from foldwise.config import Network
 from foldwise.errors import TrackingError
 from foldwise.tracking.served import LARGEST_PIXEL
 
-MLMODEL = "MLmodel"
 PT2 = Path("data/model.pt2")  # where MLflow's PyTorch flavour keeps and looks for it
 CODE = "code"
 LOADER = "foldwise_served"  # served.py as a module of its own

@@ -48,7 +48,7 @@ class Models(NamedTuple):
 
 @dataclass
 class Workshop:
-    """Where the files of variants are ordered and taken; what was not ordered is made when taken.
+    """Where files of variants are ordered, and taken as often as needed.
 
     Attributes:
         folder: where they lie.
