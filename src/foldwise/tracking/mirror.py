@@ -331,10 +331,10 @@ class Variant:
         client, split = self.store.client, results.split_name(*self.run.splits[index])
         tags = {"study": self.run.study, "variant": self.run.name, "split": split}
         tags |= {OUTPUTS: self.run.outputs}
+        folder = self._models.folders[index]  # perhaps after a wait, in which runs may be retired
         model = client.create_logged_model(self.experiment, MODEL, run_id, tags)
         identity = {"run_id": run_id, "model_id": model.model_id, "model_uuid": model.model_id}
         identity |= {"artifact_path": model.artifact_location}
-        folder = self._models.folders[index]
         Model.from_dict({**self._models.description, **identity}).save(folder / MLMODEL_FILE_NAME)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
