@@ -7,6 +7,7 @@ module stays quick and changes nothing.
 - `records`: run folders → what one MLflow run is to say; no mlflow.
 - `store`: open a store safely; every failure becomes one clear `TrackingError`.
 - `models`: the trained networks as MLflow models.
+- `workshop`: a process that makes the files of models and pictures, ahead of the store.
 - `served`: how such a model is loaded and asked; a copy travels inside each of them.
 - `mirror`: create what is missing, mend what is incomplete, leave the rest alone.
 - `live`: show trainings while they go on; `mirror` takes their runs over.
@@ -190,9 +191,12 @@ def track(
         ResultsError: a run folder is damaged.
     """
     without_telemetry()
-    from foldwise.tracking import mirror
+    from foldwise.tracking import workshop
 
-    return mirror.mirror(config, root.resolve(), environ, charts)
+    with workshop.opened(charts) as opened:  # first of all, so that both import at the same time
+        from foldwise.tracking import mirror
+
+        return mirror.mirror(config, root.resolve(), environ, opened)
 
 
 def follow(

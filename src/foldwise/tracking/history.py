@@ -19,7 +19,7 @@ from tqdm import tqdm
 from foldwise import commits, files, paths, results
 from foldwise.commits import Side
 from foldwise.errors import ConfigError, ResultsError
-from foldwise.tracking import Charts, Drawing, History, mirror, place, records, store
+from foldwise.tracking import Charts, Drawing, History, mirror, place, records, store, workshop
 from foldwise.tracking.records import VariantRun
 
 SHORT = 7  # characters of a commit's hash
@@ -91,8 +91,13 @@ class Past:
         for folder in (paths.METRICS, paths.COMPARISONS):
             _get(side, side.files.find(folder.as_posix()), scratch)
         charts = _charts(self.drawing, side, scratch) if self.drawing else None
-        with store.opened(self.history.uri, self.environ) as opened:
-            mirror.add(opened, lacking, charts, self.history)
+        from foldwise.tracking import models  # noqa: F401  # torch once, not once a commit
+
+        with (
+            workshop.opened(charts) as making,
+            store.opened(self.history.uri, self.environ) as opened,
+        ):
+            mirror.add(opened, lacking, making, self.history)
         self.known |= {run.outputs for run in lacking}
 
     def _lacking(self, runs: Iterable[VariantRun]) -> list[VariantRun]:

@@ -3,17 +3,18 @@
 A run is complete once it is not RUNNING any more: its status is the last thing written.
 """
 
+import functools
+import gc
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,8 @@ from mlflow.entities import (
     RunTag,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 from tqdm import tqdm
@@ -38,7 +41,7 @@ from tqdm import tqdm
 from foldwise import journal, paths, results
 from foldwise.config import Config
 from foldwise.errors import TrackingError
-from foldwise.tracking import Charts, Summary, Tracked, lease, place, records, registry, store
+from foldwise.tracking import Summary, Tracked, lease, place, records, registry, store
 from foldwise.tracking.records import (
     CREATED,
     CURRENT,
@@ -51,22 +54,20 @@ from foldwise.tracking.records import (
     VariantRun,
 )
 from foldwise.tracking.store import LockedError, Store
-
-if TYPE_CHECKING:
-    from foldwise.tracking.models import Exporter
+from foldwise.tracking.workshop import Models, Workshop
 
 REFIT = results.split_name(results.REFIT, results.REFIT)
+CHARTS = "charts"  # folder of a variant's pictures
 MODEL = "model"  # name of a run's model: runs:/<id>/model
 STUDY = "foldwise.study"  # tag of an experiment that is one
 KIND = "custom_model_development"  # the views that the MLflow UI gives it: runs, not traces
 DIGEST = 16  # of a data set: MLflow takes 36 characters; the whole one is a tag
 PAGE = 1000
 RUNNING = "RUNNING"
+Done = TypeVar("Done")
 
 
-def mirror(
-    config: Config, root: Path, environ: Mapping[str, str], charts: Charts | None
-) -> Summary:
+def mirror(config: Config, root: Path, environ: Mapping[str, str], workshop: Workshop) -> Summary:
     """See `foldwise.tracking.track`."""
     context = records.context(root, environ)
     found = {name: records.read(root, name, context) for name in config.variants}
@@ -75,7 +76,7 @@ def mirror(
     summary = Summary(uri, missing=[name for name, run in found.items() if run is None])
     with store.opened(uri, environ) as opened, _held(opened, runs) as (experiments, renew):
         watched = live_runs(opened.client, root)
-        _sync(opened, experiments, runs, charts, summary, renew, watched)
+        _sync(opened, experiments, runs, workshop, summary, renew, watched)
         if watched:
             _clear(opened.client, root, summary)
         for study, experiment in experiments.items():
@@ -93,10 +94,10 @@ def mirror(
     return summary
 
 
-def add(opened: Store, runs: Sequence[VariantRun], charts: Charts | None, summary: Summary) -> None:
+def add(opened: Store, runs: Sequence[VariantRun], workshop: Workshop, summary: Summary) -> None:
     """Mirror variants into an open store and nothing else, counting in `summary`."""
     with _held(opened, runs) as (experiments, renew):
-        _sync(opened, experiments, runs, charts, summary, renew)
+        _sync(opened, experiments, runs, workshop, summary, renew)
 
 
 @contextmanager
@@ -114,18 +115,22 @@ def _sync(
     opened: Store,
     experiments: Mapping[str, str],
     runs: Sequence[VariantRun],
-    charts: Charts | None,
+    workshop: Workshop,
     summary: Summary,
     renew: Callable[[], None],
     watched: Sequence[Run] = (),
 ) -> None:
     """Mirror variants; runs of the live view that show the same training are taken over."""
-    with _bar(runs) as bar:
-        for run in runs:
+    longest = sorted(runs, key=lambda run: len(run.splits), reverse=True)
+    with _bar(runs) as bar, _imports_set_aside():
+        variants = []
+        for run in longest:
             live = begun(watched, run.attempt) if watched else {}
             experiment = experiments[run.study]
-            variant = Variant(opened, experiment, run, live, charts, summary, bar, renew)
-            _patiently(opened.uri, variant.sync)
+            variant = Variant(opened, experiment, run, live, workshop, summary, bar, renew)
+            variants.append((variant, _patiently(opened.uri, variant.begin)))
+        for variant, start in variants:
+            _patiently(opened.uri, functools.partial(variant.complete, start), variant.sync)
 
 
 def is_complete(client: MlflowClient, run: VariantRun) -> bool:
@@ -151,6 +156,22 @@ def runs_table(uri: str, study: str | None = None) -> pd.DataFrame:
         return pd.DataFrame([_line(run) for run in _search(client, _studies(client, study), "")])
 
 
+class Beginning(NamedTuple):
+    """What there is of a variant before its runs are completed.
+
+    Attributes:
+        whole: whether all of it was in the store already.
+        there: the runs that were, by spec.
+        parent: the variant's run.
+        children: each split's record, and its run.
+    """
+
+    whole: bool
+    there: Mapping[str, Run]
+    parent: Run
+    children: list[tuple[Record, Run]]
+
+
 @dataclass
 class Variant:
     """Mirrors one variant: the parent run and one child per split.
@@ -162,26 +183,40 @@ class Variant:
     experiment: str
     run: VariantRun
     live: Mapping[str, Run]
-    charts: Charts | None
+    workshop: Workshop
     summary: Summary
     bar: "tqdm[Any]"
     renew: Callable[[], None]
 
     def sync(self) -> None:
         """Make the store say what the run folder says."""
+        self.complete(self.begin())
+
+    def begin(self) -> Beginning:
+        """Have a run of the variant and of each split, with its points; order what is missing."""
         children = [self.run.child(index) for index in range(len(self.run.splits))]
-        specs = [self.run.spec, *(record.spec for record in children)]
-        runs = self._found()
-        whole = _is_whole(runs, specs)
-        found = _by_spec(runs if whole else self._settle(runs))
-        with tempfile.TemporaryDirectory(prefix="foldwise-") as scratch:
-            self._scratch = Path(scratch)
-            parent = self._claim(self.run.parent, found).info.run_id
-            for index, record in enumerate(children):
-                self._child(index, record, parent, found)
-            made = found if whole else self._gather(specs)
-            refits = [made[record.spec] for record in children if record.name == REFIT]
-            self._parent(made[self.run.spec], refits, found)
+        found = self._found()
+        whole = _is_whole(found, [self.run.spec, *(record.spec for record in children)])
+        if not whole:
+            self.workshop.order(self.run)
+            found = self._settle(found)
+        there = _by_spec(found)
+        parent = self._claim(self.run.parent, there)
+        runs = [self._claim(record, there, parent.info.run_id) for record in children]
+        incomplete = [index for index, run in enumerate(runs) if run.info.status == RUNNING]
+        points = {runs[index].info.run_id: self.run.curves(index) for index in incomplete}
+        self.store.log_points(points, self.renew)
+        return Beginning(whole, there, parent, list(zip(children, runs, strict=True)))
+
+    def complete(self, start: Beginning) -> None:
+        """Give the runs what they lack, models and pictures among it, and finish them."""
+        for index, (record, run) in enumerate(start.children):
+            self._child(index, record, run, start)
+        specs = [self.run.spec, *(record.spec for record, _ in start.children)]
+        made = start.there if start.whole else self._gather(specs)
+        refits = [made[record.spec] for record, _ in start.children if record.name == REFIT]
+        self._parent(made[self.run.spec], refits, start.there)
+        self.workshop.discard(self.run)
         self.summary.tracked[self.run.name] = Tracked(
             self.run.spec, self.run.outputs, self.run.manifest["status"], len(specs)
         )
@@ -192,6 +227,7 @@ class Variant:
 
     def _claim(self, record: Record, found: Mapping[str, Run], parent: str | None = None) -> Run:
         """The run of a record: the one that there is, else the live view's, else a new one."""
+        self.renew()
         if record.spec in found:
             return found[record.spec]
         tags = {OUTPUTS: record.outputs, CURRENT: self.run.current}
@@ -212,14 +248,12 @@ class Variant:
 
     # --- children and parent ------------------------------------------------------------------
 
-    def _child(self, index: int, record: Record, parent: str, found: Mapping[str, Run]) -> None:
-        """Mirror one split."""
-        run = self._claim(record, found, parent)
+    def _child(self, index: int, record: Record, run: Run, start: Beginning) -> None:
+        """Mirror one split, but for its points."""
         if run.info.status == RUNNING:
-            self.store.log_points({run.info.run_id: self.run.curves(index)})
-            self._finish(run, record, self._model(index, run), record.spec in found)
+            self._finish(run, record, self._model(index, run), record.spec in start.there)
         else:
-            self._revise(run, record, {MLFLOW_PARENT_RUN_ID: parent})
+            self._revise(run, record, {MLFLOW_PARENT_RUN_ID: start.parent.info.run_id})
         self._advance()
 
     def _parent(self, run: Run, refits: Sequence[Run], found: Mapping[str, Run]) -> None:
@@ -228,7 +262,9 @@ class Variant:
         incomplete = run.info.status == RUNNING
         revised = run.data.tags.get(SUMMARY) != record.summary
         if revised and (incomplete or self.run.current == "true"):
-            self._log_charts(run.info.run_id)
+            folder = self.workshop.pictures(self.run)
+            if folder is not None:
+                self.store.client.log_artifacts(run.info.run_id, str(folder), CHARTS)
         if incomplete:
             models = {model for refit in refits for model in _shown(refit)}
             for model in models - set(_shown(run)):
@@ -284,15 +320,6 @@ class Variant:
             for key, value in record.finals.items()
         ]
 
-    def _log_charts(self, run_id: str) -> None:
-        pictures = self.charts(self.run.name) if self.charts else {}
-        folder = self._scratch / "charts"
-        for name, content in pictures.items():
-            folder.mkdir(exist_ok=True)
-            (folder / name).write_bytes(content)
-        if pictures:
-            self.store.client.log_artifacts(run_id, str(folder), "charts")
-
     # --- models and data ----------------------------------------------------------------------
 
     def _model(self, index: int, run: Run) -> str:
@@ -304,8 +331,11 @@ class Variant:
         client, split = self.store.client, results.split_name(*self.run.splits[index])
         tags = {"study": self.run.study, "variant": self.run.name, "split": split}
         tags |= {OUTPUTS: self.run.outputs}
+        folder = self._models.folders[index]  # perhaps after a wait, in which runs may be retired
         model = client.create_logged_model(self.experiment, MODEL, run_id, tags)
-        folder = self._exporter.save(index, model, run_id)
+        identity = {"run_id": run_id, "model_id": model.model_id, "model_uuid": model.model_id}
+        identity |= {"artifact_path": model.artifact_location}
+        Model.from_dict({**self._models.description, **identity}).save(folder / MLMODEL_FILE_NAME)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self._show(run_id, model.model_id)
@@ -320,10 +350,8 @@ class Variant:
                 raise
 
     @cached_property
-    def _exporter(self) -> "Exporter":
-        from foldwise.tracking.models import Exporter  # torch.export takes seconds to import
-
-        return Exporter(self.run.manifest, self.run.weights(), self._scratch)
+    def _models(self) -> Models:
+        return self.workshop.models(self.run)
 
     @cached_property
     def _input(self) -> DatasetInput:
@@ -350,7 +378,7 @@ class Variant:
         What is doubled or half made comes of a request that was sent twice, of another `track`
         at the same time, or of one that was killed.
         """
-        models = set(self._models()) if found else set()
+        models = set(self._logged()) if found else set()
         kept: list[Run] = []
         for run in sorted(found, key=_preference):  # children before the parent, which shows
             known = models if run.data.tags["role"] == "split" else _all_shown(kept)  # one of them
@@ -380,7 +408,7 @@ class Variant:
                 self.store.client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent)
         return runs
 
-    def _models(self) -> list[str]:
+    def _logged(self) -> list[str]:
         """The ids of this variant's models with these results."""
         found: list[str] = []
         token = None
@@ -446,13 +474,23 @@ def _identity(record: Record, parent: str | None) -> dict[str, str]:
     return tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
 
 
-def _patiently(uri: str, sync: Callable[[], None]) -> None:
+def _patiently(uri: str, work: Callable[[], Done], again: Callable[[], Done] | None = None) -> Done:
     """Try once more where another process held the database for longer than MLflow waits."""
     try:
         with store.translated(uri):
-            sync()
+            return work()
     except LockedError:
-        sync()
+        return (again or work)()
+
+
+@contextmanager
+def _imports_set_aside() -> Iterator[None]:
+    """Keep the garbage collector from going through what is imported, an eighth of the time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _supersede(

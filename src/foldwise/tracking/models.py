@@ -1,7 +1,8 @@
 """The trained networks of a variant as MLflow models: raw rows in, class probabilities out.
 
 All networks of a variant have one graph, so it is exported once, through MLflow; each model is
-then that folder with its own weights in it (4 ms instead of 160).
+then that folder with its own weights in it (4 ms instead of 160), and with what says which model
+of which run it is, which `mirror` adds.
 
 `mlflow.pytorch.load_model` gives the network, `mlflow.pyfunc.load_model` and servers the
 `Classifier` of served.py, which names the classes and refuses what is no input.
@@ -19,7 +20,6 @@ import mlflow.pytorch
 import numpy as np
 import torch
 from mlflow import pyfunc
-from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
@@ -28,7 +28,6 @@ from foldwise.config import Network
 from foldwise.errors import TrackingError
 from foldwise.tracking.served import LARGEST_PIXEL
 
-MLMODEL = "MLmodel"
 PT2 = Path("data/model.pt2")  # where MLflow's PyTorch flavour keeps and looks for it
 CODE = "code"
 LOADER = "foldwise_served"  # served.py as a module of its own
@@ -41,30 +40,26 @@ class Exporter:
     Args:
         manifest: of the variant's run.
         weights: name → (S, ...), as `results.read_weights` gives them.
-        scratch: an empty folder of its own.
+        template: where the exported network goes; not there yet.
+
+    Attributes:
+        description: the MLmodel of every network, but for which model of which run it is.
     """
 
     def __init__(
-        self, manifest: Mapping[str, Any], weights: Mapping[str, np.ndarray], scratch: Path
+        self, manifest: Mapping[str, Any], weights: Mapping[str, np.ndarray], template: Path
     ):
         network = Network.model_validate(manifest["variant"]["network"])
         self._stack = networks.from_weights(network, weights)
-        self._template = scratch / "template"
-        self._folder = scratch / "model"
+        self._template = template
         self._save_template(manifest["dataset"], manifest["variant"]["name"])
         self._archive = Archive(self._template / PT2)
-        self._description = self._describe().to_dict()
+        self.description: dict[str, Any] = self._describe().to_dict()
 
-    def save(self, index: int, model: LoggedModel, run_id: str) -> Path:
-        """The folder of one network's model, valid until the next call."""
-        if not self._folder.exists():
-            shutil.copytree(self._template, self._folder)
-        state = self.classifier(index).state_dict()
-        self._archive.write(self._folder / PT2, state)
-        identity = {"run_id": run_id, "model_id": model.model_id, "model_uuid": model.model_id}
-        place = {"artifact_path": model.artifact_location}
-        Model.from_dict({**self._description, **identity, **place}).save(self._folder / MLMODEL)
-        return self._folder
+    def save(self, index: int, folder: Path) -> None:
+        """Write the model folder of one network; its MLmodel is still the template's."""
+        shutil.copytree(self._template, folder)
+        self._archive.write(folder / PT2, self.classifier(index).state_dict())
 
     def classifier(self, index: int) -> networks.Classifier:
         """One network as a plain module: raw float32 rows (B, *shape) to probabilities (B, K)."""

@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -50,12 +50,18 @@ class Store:
     client: MlflowClient
     path: Path | None
 
-    def log_points(self, curves: Mapping[str, Sequence[Point]]) -> None:
-        """Log the points of curves, by run; points that are there already stay as they are."""
+    def log_points(
+        self, curves: Mapping[str, Sequence[Point]], between: Callable[[], None] = lambda: None
+    ) -> None:
+        """Log the points of curves, by run; points that are there already stay as they are.
+
+        On a server, that is a request or more for each run, and `between` is called before each.
+        """
         if self.path is not None:
             _insert_points(self.path, curves)
             return
         for run_id, points in curves.items():
+            between()
             metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
             for start in range(0, len(metrics), BATCH):
                 self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])

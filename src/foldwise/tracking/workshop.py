@@ -1,0 +1,176 @@
+"""The files that MLflow keeps, made by a process of their own while this one writes the store.
+
+What MLflow does for a run keeps a core busy, and the models and pictures of all runs take as long
+again. So they are ordered ahead, and taken when a run needs them. The process starts before this
+one imports mlflow, and imports torch meanwhile; so neither is imported here.
+"""
+
+import gc
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from foldwise.errors import TrackingError
+from foldwise.tracking import Charts
+from foldwise.tracking.place import SAFE
+from foldwise.tracking.records import VariantRun
+
+Made = TypeVar("Made")
+Make = Callable[[VariantRun, Path], Made]
+
+_given: dict[str, Charts | None] = {}  # "charts": what the process was given when it started
+
+
+class Models(NamedTuple):
+    """The models of one variant.
+
+    Attributes:
+        folders: one per split.
+        description: what their MLmodel says, but for which model of which run it is; it still
+            has to be written.
+    """
+
+    folders: list[Path]
+    description: dict[str, Any]
+
+
+@dataclass
+class Workshop:
+    """Where files of variants are ordered, and taken as often as needed.
+
+    Attributes:
+        folder: where they lie.
+        pool: of one process; None where a system cannot fork: nothing is made ahead.
+    """
+
+    folder: Path
+    pool: ProcessPoolExecutor | None
+    _ordered: dict[tuple[str, str], Future[Any]] = field(default_factory=dict)
+
+    def order(self, run: VariantRun) -> None:
+        """Have the models and pictures of a variant made while other things are done."""
+        if self.pool is None:
+            return
+        if run.splits:  # of a variant that failed there are no models
+            self._order(_make_models, run)
+        self._order(_draw, run)
+
+    def models(self, run: VariantRun) -> Models:
+        """The models of a variant that is complete, as soon as they are there."""
+        return self._take(_make_models, run)
+
+    def pictures(self, run: VariantRun) -> Path | None:
+        """A folder with the pictures of a variant, as soon as it is there; None without any."""
+        return self._take(_draw, run)
+
+    def discard(self, run: VariantRun) -> None:
+        """Delete what was made for a variant."""
+        for make in (_make_models, _draw):
+            self._ordered.pop((make.__name__, run.name), None)
+        shutil.rmtree(self._folder(run), ignore_errors=True)
+
+    def _folder(self, run: VariantRun) -> Path:
+        return self.folder / run.name
+
+    def _order(self, make: Make[Made], run: VariantRun) -> Future[Made]:
+        """Order something, or find what was ordered before."""
+        assert self.pool is not None
+        key = make.__name__, run.name
+        if key not in self._ordered:
+            bare = replace(run)  # a thread sends it, while this one reads more and more into `run`
+            self._ordered[key] = self.pool.submit(make, bare, self._folder(run))
+        return self._ordered[key]
+
+    def _take(self, make: Make[Made], run: VariantRun) -> Made:
+        if self.pool is None:
+            return make(run, self._folder(run))
+        return self._order(make, run).result()
+
+
+@contextmanager
+def opened(charts: Charts | None) -> Iterator[Workshop]:
+    """A workshop with a process that lives as long as the block.
+
+    Args:
+        charts: variant name → file name → PNG.
+
+    Raises:
+        TrackingError: the process was killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="foldwise-") as folder:
+        if sys.platform != "linux":  # charts cannot be sent to a process that is not a fork
+            _given.update(charts=charts)
+            yield Workshop(Path(folder), None)
+            return
+        context = multiprocessing.get_context("fork")
+        pool = ProcessPoolExecutor(1, context, _start, (charts,))
+        try:
+            pool.submit(_prepare)
+            yield Workshop(Path(folder), pool)
+        except BrokenProcessPool:
+            raise TrackingError(
+                "the process that makes models and pictures died (killed, or out of memory); "
+                f"{SAFE}"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+# --- in the process ---------------------------------------------------------------------------
+
+
+def _start(charts: Charts | None) -> None:
+    _given.update(charts=charts)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that it works for decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """End this process when its parent is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _prepare() -> None:
+    """Import what takes seconds, and keep the garbage collector from going through it again."""
+    import torch
+
+    from foldwise.tracking import models  # noqa: F401
+
+    torch.set_num_threads(1)  # those that it had before the fork are not there any more
+    gc.freeze()
+
+
+def _make_models(run: VariantRun, folder: Path) -> Models:
+    from foldwise.tracking.models import Exporter
+
+    exporter = Exporter(run.manifest, run.weights(), folder / "template")
+    folders = [folder / str(index) for index in range(len(run.splits))]
+    for index, model in enumerate(folders):
+        exporter.save(index, model)
+    return Models(folders, exporter.description)
+
+
+def _draw(run: VariantRun, folder: Path) -> Path | None:
+    charts = _given["charts"]
+    pictures = charts(run.name) if charts else {}
+    place = folder / "charts"
+    for name, content in pictures.items():
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+    return place if pictures else None
