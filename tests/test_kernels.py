@@ -3,6 +3,7 @@
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from builders import variant
@@ -131,3 +132,24 @@ def test_a_model_does_not_depend_on_the_others() -> None:
 def test_known_names_are_those_of_the_settings() -> None:
     assert set(kernels.ACTIVATIONS) == set(networks.ACTIVATIONS)
     assert set(kernels.OPTIMIZERS) == set(steps.OPTIMIZERS)
+
+
+def test_adam_in_float32_is_as_close_as_torch_optim() -> None:
+    """The root by an estimate: gradients over thirty orders of magnitude, and none at all."""
+    random = np.random.default_rng(0)
+    sizes = 10.0 ** random.uniform(-22, 8, 10_000)
+    gradient = (random.standard_normal(10_000) * sizes).astype(np.float32)
+    gradient[:10] = 0
+    start = random.standard_normal(10_000).astype(np.float32)
+    adam = variant(training={"optimizer": {"name": "adam", "lr": 1e-3}}).training
+    settings = kernels._settings(make(variant(), 1), adam)
+    ours, first, second = start.copy(), np.zeros_like(start), np.zeros_like(start)
+    exact, theirs = (torch.tensor(start, dtype=k) for k in (torch.float64, torch.float32))
+    exact.grad, theirs.grad = torch.tensor(gradient).double(), torch.tensor(gradient)
+    optimizers = [torch.optim.Adam([values], lr=1e-3) for values in (exact, theirs)]
+    for step in range(1, 4):
+        kernels._update(ours, first, second, 0, len(ours), gradient, settings, step)
+        for optimizer in optimizers:
+            optimizer.step()
+    error = np.abs(ours - exact.numpy()).max()
+    assert 0 < error <= 1.5 * float((theirs.double() - exact).abs().max())
