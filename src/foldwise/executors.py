@@ -22,6 +22,7 @@ from foldwise.datasets.prepared import Dataset
 from foldwise.errors import ConfigError, TrainingError
 from foldwise.training import Chunk, Recorded, Trained, train
 
+FORKS = sys.platform == "linux"
 _worker: dict[str, Any] = {}  # what a worker process was given when it started
 
 
@@ -35,7 +36,7 @@ def run_chunks(
     """Train every chunk; results in the order of `chunks`.
 
     FOLDWISE_WORKERS sets the number of processes (default: the cores this process may use). On a
-    GPU all chunks run in this process. `record` is called in this process, as `training.train`
+    GPU all chunks run in this process. BLAS has one thread here from then on. `record` is called in this process, as `training.train`
     calls it.
 
     Raises:
@@ -44,6 +45,7 @@ def run_chunks(
     """
     workers = min(worker_count(environ), len(chunks)) if device == "cpu" else 1
     if device == "cpu":
+        threadpool_limits(1)  # for good: after a fork, a call to change it starts idle threads
         kernels.prepare([torch.from_numpy(dataset.X[:0]).dtype])  # once, for all workers
     name = chunks[0].variant.name
     total = sum(len(c.splits) for c in chunks) * chunks[0].variant.training.epochs
@@ -97,8 +99,7 @@ def _train_here(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: sums in another order would differ in bits
     try:
-        with threadpool_limits(1):  # BLAS
-            return train(chunk, dataset, device, progress, record)
+        return train(chunk, dataset, device, progress, record)
     finally:
         torch.set_num_threads(threads)
 
@@ -111,7 +112,7 @@ def _train_in_processes(
     record: Callable[[Recorded], object],
 ) -> list[Trained]:
     """Longest chunks first, so that the workers finish together."""
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    context = multiprocessing.get_context("fork" if FORKS else "spawn")
     ticks = context.SimpleQueue()
     results: dict[int, Trained] = {}
     order = sorted(range(len(chunks)), key=lambda i: _cost(chunks[i]), reverse=True)
@@ -159,7 +160,8 @@ def _drain(
 
 def _start_worker(dataset: Dataset, ticks: Any) -> None:
     torch.set_num_threads(1)
-    threadpool_limits(1)
+    if not FORKS:
+        threadpool_limits(1)
     _worker.update(dataset=dataset, ticks=ticks)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
