@@ -36,8 +36,8 @@ def run_chunks(
     """Train every chunk; results in the order of `chunks`.
 
     FOLDWISE_WORKERS sets the number of processes (default: the cores this process may use). On a
-    GPU all chunks run in this process. BLAS has one thread here from then on. `record` is called in this process, as `training.train`
-    calls it.
+    GPU all chunks run in this process. `record` is called in this process, as `training.train`
+    calls it. BLAS has one thread in this process from then on.
 
     Raises:
         TrainingError: a model diverged, or a worker died.
