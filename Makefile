@@ -40,7 +40,7 @@ ui: $(READY) ## browse the runs in the MLflow UI
 watch: $(READY) ## the same, and trainings in it while they go on: beside `make repro`
 	foldwise ui --follow
 
-bench: $(READY) ## time foldwise against the notebook's loops and its peers; about 15 minutes
+bench: $(READY) ## time foldwise against the notebook's loops and its peers; about half an hour
 	uv pip install --quiet --require-hashes -r benchmarks/requirements.lock
 	python -m benchmarks
 	python -m benchmarks --write-docs
