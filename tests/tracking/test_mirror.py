@@ -370,6 +370,25 @@ def test_an_upload_that_fails_leaves_the_run_incomplete(
     assert_whole(project)
 
 
+def test_the_model_of_a_run_that_is_retired_meanwhile_goes_too(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another `track` without a lease may do that; nobody would look for the model later."""
+    upload = MlflowClient.log_model_artifacts
+
+    def retired_meanwhile(client: MlflowClient, model: str, folder: str) -> None:
+        upload(client, model, folder)
+        client.delete_run(client.get_logged_model(model).source_run_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_model_artifacts", retired_meanwhile)
+        with pytest.raises(TrackingError):
+            project.track()
+    assert models_of(project) == []
+    project.track()
+    assert_whole(project)
+
+
 def test_ghost_runs_are_retired(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A create request that is sent twice makes two runs; one of them stays."""
     create = MlflowClient.create_run

@@ -338,7 +338,12 @@ class Variant:
         Model.from_dict({**self._models.description, **identity}).save(folder / MLMODEL_FILE_NAME)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        self._show(run_id, model.model_id)
+        try:
+            self._show(run_id, model.model_id)
+        except MlflowException:  # the run was retired meanwhile: nobody would find its model
+            with store.tolerating("RESOURCE_DOES_NOT_EXIST"):
+                client.delete_logged_model(model.model_id)
+            raise
         return model.model_id
 
     def _show(self, run_id: str, model_id: str) -> None:
