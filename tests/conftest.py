@@ -1,6 +1,7 @@
 """What every test can rely on: no telemetry, no address of a real store, a git identity."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ NOT_OURS = ("MLFLOW_TRACKING_URI", "FOLDWISE_MIRROR", "FOLDWISE_WORKERS", "FOLDW
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """For this process and all that it starts; before any other fixture makes a repository."""
+    # A shell ignores Ctrl-C for what it runs in the background, and so would all that is started.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings: Path = tmp_path_factory.mktemp("git") / "config"
     settings.write_text("[user]\n\tname = Test\n\temail = test@example.org\n")
     with pytest.MonkeyPatch.context() as patch:
