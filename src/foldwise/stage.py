@@ -30,7 +30,12 @@ def run(main: Callable[[str], None], key: str, example: str) -> NoReturn:
     )
     parser.add_argument(key, help=f"a {key} of params.yaml")
     name = getattr(parser.parse_args(), key)
-    exit_with(lambda: main(name))
+
+    def work() -> None:
+        main(name)
+        gc.freeze()  # no search for garbage at the end, which takes 0.3 s where torch is loaded
+
+    exit_with(work)
 
 
 def run_whole(main: Callable[[], None]) -> NoReturn:
@@ -51,8 +56,6 @@ def exit_with(work: Callable[[], None]) -> NoReturn:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    finally:
-        gc.freeze()  # no search for garbage at the end, which takes 0.3 s where torch is loaded
     sys.exit(0)
 
 

@@ -311,6 +311,7 @@ def test_a_killed_follower_and_then_another(project: Project, trainer: Trainer) 
             os.killpg(process.pid, signal.SIGCONT)
             process.join(60)
             wait_for(lambda: "RUNNING" not in statuses(project).values())
+            time.sleep(1)  # another look, which says what the last one mirrored
             second.send_signal(signal.SIGINT)
             said, errors = second.communicate(timeout=60)
     assert (second.returncode, errors.strip()) == (
