@@ -12,7 +12,7 @@ from foldwise import config, paths, reporting, stage, tracking
 def main() -> None:
     """Mirror every run of the variants that params.yaml declares."""
     settings, root = config.load(), Path.cwd()
-    summary = tracking.track(settings, root, os.environ, reporting.png_charts(settings, root))
+    summary = tracking.track(settings, root, os.environ, reporting.PngCharts(settings, root))
     tracking.write_marker(paths.TRACKED, summary)
     print(summary)
 

@@ -140,14 +140,14 @@ def _track(arguments: argparse.Namespace) -> None:
         return
     _mirror()
     if arguments.rev:
-        history = tracking.backfill(Path.cwd(), arguments.rev, os.environ, reporting.png_charts)
+        history = tracking.backfill(Path.cwd(), arguments.rev, os.environ, reporting.PngCharts)
         print(history)
         sys.exit(1 if history.failed else 0)
 
 
 def _mirror() -> None:
     settings, root = config.load(), Path.cwd()
-    summary = tracking.track(settings, root, os.environ, reporting.png_charts(settings, root))
+    summary = tracking.track(settings, root, os.environ, reporting.PngCharts(settings, root))
     tracking.write_marker(paths.TRACKED, summary)
     print(summary)
 

@@ -14,7 +14,7 @@ SHARED = {"inside.png", "overview.png", "validation-accuracy.png"}
 
 
 def test_a_variant_shows_its_own_charts_its_comparisons_and_its_study(made: Project) -> None:
-    charts = reporting.png_charts(made.config, made.root)
+    charts = reporting.PngCharts(made.config, made.root)
     drawn = charts("echoes-input-dropout")
     compared = {"differences-echoes-input-dropout-vs-echoes-baseline.png"}
     assert set(drawn) == SHARED | compared | {"loss.png", "confusion.png"}
@@ -27,7 +27,7 @@ def test_a_variant_shows_its_own_charts_its_comparisons_and_its_study(made: Proj
 
 def test_the_same_results_give_the_same_bytes(made: Project) -> None:
     first, second = (
-        reporting.png_charts(made.config, made.root)("echoes-baseline") for _ in range(2)
+        reporting.PngCharts(made.config, made.root)("echoes-baseline") for _ in range(2)
     )
     assert first == second
 
@@ -39,7 +39,7 @@ def test_nothing_is_read_before_it_is_asked_for_and_nothing_drawn_twice(
     load_study, draw = story.load_study, png.png
     monkeypatch.setattr(reporting, "load_study", lambda *a: read.append(a) or load_study(*a))
     monkeypatch.setattr(png, "png", lambda *a, **k: drawn.append(a) or draw(*a, **k))
-    charts = reporting.png_charts(made.config, made.root)
+    charts = reporting.PngCharts(made.config, made.root)
     assert (len(read), len(drawn)) == (0, 0)
     charts("echoes-baseline")
     before = len(drawn)
@@ -50,7 +50,7 @@ def test_nothing_is_read_before_it_is_asked_for_and_nothing_drawn_twice(
 def test_a_study_without_all_its_results_has_no_charts_yet(tmp_path: Path) -> None:
     made = project(tmp_path, pictures=100, repeats=1, epochs=3)
     (tmp_path / paths.metrics("echoes-input-dropout")).unlink()
-    charts = reporting.png_charts(made.config, made.root)
+    charts = reporting.PngCharts(made.config, made.root)
     assert charts("echoes-baseline") == {}
     assert "loss.png" in charts("pictures-plain")
 
@@ -58,5 +58,5 @@ def test_a_study_without_all_its_results_has_no_charts_yet(tmp_path: Path) -> No
 def test_a_failed_variant_shows_its_loss_and_its_study(tmp_path: Path) -> None:
     failed = {"pictures-sigmoid": "the loss is not finite"}
     made = project(tmp_path, pictures=100, repeats=1, epochs=4, failed=failed)
-    drawn = reporting.png_charts(made.config, made.root)("pictures-sigmoid")
+    drawn = reporting.PngCharts(made.config, made.root)("pictures-sigmoid")
     assert set(drawn) == SHARED | {"loss.png"}

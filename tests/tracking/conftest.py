@@ -18,7 +18,7 @@ with warnings.catch_warnings():  # MLflow's own, the first time that it is impor
     import mlflow.pyfunc
     import mlflow.pytorch
     from mlflow import MlflowClient
-    from projects import PARAMS, Project, fabricate, write_comparison
+    from projects import PARAMS, Project, charts, fabricate, write_comparison
     from servers import (
         NO_DATABASE,
         Postgres,
@@ -29,17 +29,7 @@ with warnings.catch_warnings():  # MLflow's own, the first time that it is impor
         running_proxy,
     )
 
-    from foldwise.tracking import place, store
-
-PRELOADED = (
-    "foldwise.evaluation",
-    "foldwise.tracking.mirror",
-    "foldwise.tracking.models",
-    "mlflow.pyfunc",
-    "pytest",
-    "torch._dynamo",
-)
-
+    from foldwise.tracking import place, store, workshop
 
 # --- projects ---------------------------------------------------------------------------------
 
@@ -57,7 +47,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def tracked(original: Project) -> tuple[Project, tracking.Summary]:
-    return original, original.track(charts=lambda name: {"curves.png": name.encode()})
+    return original, original.track(charts=charts)
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +99,15 @@ PRELOADED = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def processes() -> Any:
-    """New processes that have imported everything already: forks of a clean one."""
+    """New processes that have imported everything already: forks of a clean one.
+
+    `track` takes one of them, too: hundreds of tests need not import torch again.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED])
+    workshop.START = "forkserver"
     return context
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import repositories
 from mlflow import MlflowClient
-from projects import Project, content, dump, fabricate, models_of, runs_of, write_comparison
+from projects import Project, charts, content, dump, fabricate, models_of, runs_of, write_comparison
 from repositories import PARAMS, cached, run
 
 from foldwise import cli, paths, results, tracking
@@ -111,15 +111,15 @@ def test_a_commit_is_mirrored_as_it_would_have_been_then(past: Past, tmp_path: P
     then = Project(tmp_path / "then", past.config)
     then.root.mkdir()
     settings = fabricate_all(then.root, PARAMS, 0, 10, "Helps: at first.")
-    replace(then, config=settings).track(charts=lambda name: {"a.png": name.encode()})
-    past.backfill("v1", drawing=lambda settings, root: lambda name: {"a.png": name.encode()})
+    replace(then, config=settings).track(charts=charts)
+    past.backfill("v1", drawing=lambda settings, root: charts)
     assert without_git(content(past)) == without_git(content(then))
-    charts = [
+    pictures = [
         past.client.list_artifacts(each.info.run_id, "charts")
         for each in runs_of(past)
         if each.data.tags["role"] == "variant"
     ]
-    assert [[file.path for file in files] for files in charts] == [["charts/a.png"]] * 2
+    assert [[file.path for file in files] for files in pictures] == [["charts/curves.png"]] * 2
 
 
 def test_history_stays_history_and_what_is_current_stays_as_it_is(past: Past) -> None:
@@ -245,10 +245,11 @@ def test_older_settings_that_do_not_parse_are_said(past: Past) -> None:
 
 
 def test_pictures_of_results_too_old_to_be_drawn_are_left_out(past: Past) -> None:
-    def drawing(settings: object, root: Path) -> tracking.Charts:
-        return lambda name: {name: results.read_table(root / "no-such-folder", results.HISTORY)}  # type: ignore[dict-item]
+    assert past.backfill("v1", drawing=lambda settings, root: too_old).created == 8
 
-    assert past.backfill("v1", drawing=drawing).created == 8
+
+def too_old(name: str) -> dict[str, bytes]:
+    raise ValueError(f"{name} has no such column")
 
 
 # --- the command ------------------------------------------------------------------------------

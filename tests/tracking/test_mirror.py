@@ -27,6 +27,7 @@ from projects import (
     Killed,
     Project,
     assert_whole,
+    charts,
     complete_run,
     content,
     dump,
@@ -569,14 +570,18 @@ def test_a_queued_experiment_goes_to_the_project_s_store(project: Project) -> No
     assert len(tags) == 6
 
 
+def theirs(name: str) -> dict[str, bytes]:
+    return {"theirs.png": name.encode()}
+
+
 def test_a_queued_experiment_says_nothing_about_the_project_s_own_runs(project: Project) -> None:
     """Not even where it has the same results and compares them with others."""
-    project.track(charts=lambda _: {"own.png": b"1"})
+    project.track(charts=charts)
     before, files_before = content(project), dump(project)["artifacts"]
     folder = project.root / ".dvc" / "tmp" / "exps" / "temp" / "tmpabc"
     shutil.copytree(project.root / "runs", folder / "runs")
     write_comparison(folder, "Hurts: over there.")
-    summary = tracking.track(project.config, folder, {}, lambda _: {"theirs.png": b"2"})
+    summary = tracking.track(project.config, folder, {}, theirs)
     assert (summary.updated, summary.skipped) == (0, 6)
     assert (content(project), dump(project)["artifacts"]) == (before, files_before)
 

@@ -1,6 +1,5 @@
 """One version per result; the alias `champion` goes where the comparison says, or by hand."""
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -406,10 +405,8 @@ def track_and_die(project: Project) -> None:
     project.track()
 
 
-def test_a_killed_process(project: Project) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["foldwise.tracking.mirror", "foldwise.tracking.models"])
-    process = context.Process(target=track_and_die, args=(project,))
+def test_a_killed_process(project: Project, processes: Any) -> None:
+    process = processes.Process(target=track_and_die, args=(project,))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL

@@ -18,7 +18,7 @@ import mlflow.pyfunc
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from projects import Project, assert_whole, content, models_of, run_of, runs_of
+from projects import Project, assert_whole, charts, content, models_of, run_of, runs_of
 from servers import USER, Fault, Handler, Plan, Postgres, Proxy, Server, free_port
 
 from foldwise import tracking
@@ -50,10 +50,6 @@ def expected(original: Project, tmp_path_factory: pytest.TempPathFactory) -> dic
     project = Project(root, original.config).only("tiny-plain")
     project.track(charts=charts)
     return content(project)
-
-
-def charts(name: str) -> dict[str, bytes]:
-    return {"curves.png": name.encode()}
 
 
 def assert_same(project: Project, expected: dict[str, Any]) -> None:

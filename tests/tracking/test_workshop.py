@@ -1,5 +1,6 @@
 """The process that makes models and pictures: the same files as without, none left behind."""
 
+import functools
 import os
 import signal
 import time
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from projects import Project
+from projects import Project, charts
 
 from foldwise.errors import ResultsError, TrackingError
+from foldwise.reporting.png import png
 from foldwise.tracking import place, records, workshop
+from foldwise.tracking.models import Exporter
 from foldwise.tracking.records import VariantRun
 
 VOLATILE = ("model.pt2", "MLmodel")  # an export has its time in it
@@ -42,39 +45,50 @@ def sizes(folders: list[Path]) -> list[dict[str, int]]:
     ]
 
 
-def test_what_is_made_ahead_is_what_is_made_when_taken(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+def test_models_and_pictures_are_made_by_another_process(
+    project: Project, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(workshop, "START", start)
     run = one_run(project)
-    with workshop.opened(drawn) as ahead:
-        ahead.order(run)
-        ordered, pictures = ahead.models(run), ahead.pictures(run)
+    with workshop.opened() as opened:
+        opened.draw_with(drawn)
+        opened.order(run)
+        models, pictures = opened.models(run), opened.pictures(run)
         assert pictures is not None
         assert (pictures / "own.png").read_text() == "tiny-plain"
         assert (pictures / "process.png").read_text() != str(os.getpid())
-        made = sizes(ordered.folders)
-    monkeypatch.setattr(workshop.sys, "platform", "darwin")
-    with workshop.opened(drawn) as here:
-        here.order(run)
-        taken, pictures = here.models(run), here.pictures(run)
-        assert pictures is not None
-        assert (pictures / "process.png").read_text() == str(os.getpid())
-        assert sizes(taken.folders) == made
+        made = sizes(models.folders)
         assert len(made) == len(run.splits)
-        assert taken.description["flavors"] == ordered.description["flavors"]
-        assert taken.description["signature"] == ordered.description["signature"]
+        here = Exporter(run.manifest, run.weights(), opened.folder / "template")
+        here.save(0, opened.folder / "0")
+        assert sizes([opened.folder / "0"]) == made[:1]
+        assert models.description["flavors"] == here.description["flavors"]
+        assert models.description["signature"] == here.description["signature"]
 
 
-def test_a_system_without_fork_tracks_the_same(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workshop.sys, "platform", "darwin")
-    assert project.track(charts=drawn).created == 6
-    assert project.track(charts=drawn).skipped == 6
+def test_what_is_drawn_with_changes(project: Project) -> None:
+    """As for one commit after the other."""
+    run = one_run(project)
+    with workshop.opened() as opened:
+        seen = []
+        for draw in (drawn, charts, None):
+            opened.draw_with(draw)
+            opened.order(run)
+            pictures = opened.pictures(run)
+            seen.append(sorted(path.name for path in pictures.iterdir()) if pictures else None)
+            opened.discard(run)
+    assert seen == [["own.png", "process.png"], ["curves.png"], None]
+
+
+def test_charts_that_cannot_be_sent_are_an_error(project: Project) -> None:
+    with pytest.raises(Exception, match=r"(?i)pickle"):
+        project.track(charts=lambda name: {"a.png": name.encode()})
 
 
 def test_nothing_is_left_behind(project: Project) -> None:
-    with workshop.opened(drawn) as opened:
+    with workshop.opened() as opened:
+        opened.draw_with(drawn)
         run, folder = one_run(project), opened.folder
         opened.order(run)
         opened.models(run)
@@ -85,39 +99,61 @@ def test_nothing_is_left_behind(project: Project) -> None:
     assert not folder.exists()
 
 
-def test_an_error_reaches_the_one_who_takes(project: Project) -> None:
-    def damaged(name: str) -> Mapping[str, bytes]:
-        raise ResultsError(f"{name}: damaged")
+def damaged(name: str) -> Mapping[str, bytes]:
+    raise ResultsError(f"{name}: damaged")
 
+
+def test_an_error_reaches_the_one_who_takes(project: Project) -> None:
     with pytest.raises(ResultsError, match="tiny-plain: damaged"):
         project.track(charts=damaged)
     assert project.track(charts=drawn).repaired >= 1
 
 
-def test_a_killed_process_is_an_error_that_the_next_track_mends(project: Project) -> None:
-    def killed(name: str) -> Mapping[str, bytes]:
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError(name)
+def killed(name: str) -> Mapping[str, bytes]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError(name)
 
+
+def test_a_killed_process_is_an_error_that_the_next_track_mends(project: Project) -> None:
     with pytest.raises(TrackingError, match=f"died.*{place.SAFE}"):
         project.track(charts=killed)
     assert project.track(charts=drawn).repaired >= 1
     assert project.track(charts=drawn).skipped == 6
 
 
-def track_and_die(project: Project, started: Path) -> None:
-    def slow(name: str) -> Mapping[str, bytes]:
-        started.write_text(str(os.getpid()))
-        time.sleep(60)
-        return {name: b""}
+def draw_and_track(project: Project) -> None:
+    """Draws in threads of its own, and so does the process that it has draw."""
+    vegalite(project.root.name)
+    project.track(charts=vegalite)
 
+
+def vegalite(name: str) -> Mapping[str, bytes]:
+    return {"own.png": png({"mark": "bar", "data": {"values": []}, "title": name})}
+
+
+def test_a_process_that_has_drawn_itself(project: Project, processes: Any) -> None:
+    process = processes.Process(target=draw_and_track, args=(project,))
+    process.start()
+    process.join(60)
+    process.kill()
+    assert process.exitcode == 0
+    assert project.track(charts=vegalite).skipped == 6
+
+
+def slow(started: Path, name: str) -> Mapping[str, bytes]:
+    started.write_text(str(os.getpid()))
+    time.sleep(60)
+    return {name: b""}
+
+
+def track_and_die(project: Project, started: Path) -> None:
     def die(*_: Any) -> None:
         wait_until(started.exists)
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MlflowClient, "log_model_artifacts", die)
-        project.track(charts=slow)
+        project.track(charts=functools.partial(slow, started))
 
 
 def test_the_process_ends_with_the_one_that_it_works_for(

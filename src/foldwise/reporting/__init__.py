@@ -4,7 +4,8 @@ The only part of foldwise that draws. Altair is imported when something is drawn
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from foldwise.reporting.png import StudyPictures
 
 __all__ = [
+    "PngCharts",
     "StudyResults",
     "VariantResults",
     "load",
-    "png_charts",
     "readme_table",
     "summary_picture",
     "text_table",
@@ -86,26 +87,30 @@ def summary_picture(studies: Sequence[StudyResults], path: Path) -> None:
     atomically(path, lambda part: save(str(part)))
 
 
-def png_charts(config: Config, root: Path = Path()) -> Callable[[str], Mapping[str, bytes]]:
+@dataclass
+class PngCharts:
     """What `tracking.track` shows with a run: variant → file name → PNG.
 
     Nothing is read or drawn before a variant is asked for, and nothing twice. A study that is not
     trained, evaluated and compared as a whole has no charts yet.
 
-    Args:
+    Attributes:
         config: the settings.
         root: the project's root.
     """
 
-    @functools.cache
-    def pictures(study: str) -> "StudyPictures | None":
+    config: Config
+    root: Path = Path()
+    _studies: "dict[str, StudyPictures | None]" = field(default_factory=dict)
+
+    def __call__(self, variant: str) -> Mapping[str, bytes]:
+        """The charts of a variant."""
         from foldwise.reporting.png import StudyPictures
 
-        there = is_there(config, study, root)
-        return StudyPictures(load_study(config, study, root)) if there else None
-
-    def of(variant: str) -> Mapping[str, bytes]:
-        drawn = pictures(config.variants[variant].study)
-        return drawn.of(variant) if drawn else {}
-
-    return of
+        name = self.config.variants[variant].study
+        if name not in self._studies:
+            there = is_there(self.config, name, self.root)
+            study = load_study(self.config, name, self.root) if there else None
+            self._studies[name] = StudyPictures(study) if study else None
+        pictures = self._studies[name]
+        return pictures.of(variant) if pictures else {}

@@ -183,7 +183,8 @@ def track(
         config: its variants are mirrored; runs of others become history.
         root: the project's root.
         environ: MLFLOW_TRACKING_URI, DVC_EXP_NAME and DVC_EXP_BASELINE_REV are read.
-        charts: variant name → file name → PNG, shown with the variant's run.
+        charts: variant name → file name → PNG, shown with the variant's run. Another process
+            calls it: a function of a module, or what else pickle can send.
 
     Raises:
         TrackingError: the store cannot be reached, read or written; what is on disk is safe,
@@ -193,7 +194,8 @@ def track(
     without_telemetry()
     from foldwise.tracking import workshop
 
-    with workshop.opened(charts) as opened:  # first of all, so that both import at the same time
+    with workshop.opened() as opened:
+        opened.draw_with(charts)  # first of all, so that both import at the same time
         from foldwise.tracking import mirror
 
         return mirror.mirror(config, root.resolve(), environ, opened)

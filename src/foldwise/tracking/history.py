@@ -6,6 +6,7 @@ small project in a temporary folder, which is mirrored like any other. Only what
 made: what it has, it has from a `track` that knew more.
 """
 
+import functools
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from foldwise.commits import Side
 from foldwise.errors import ConfigError, ResultsError
 from foldwise.tracking import Charts, Drawing, History, mirror, place, records, store, workshop
 from foldwise.tracking.records import VariantRun
+from foldwise.tracking.workshop import Workshop
 
 SHORT = 7  # characters of a commit's hash
 
@@ -35,9 +37,12 @@ def backfill(
         first.setdefault(lock, commit)
     first.pop("", None)
     history = History(place.store_uri(environ, root), commits=len(asked))
-    past = Past(root, environ, drawing, history)
-    for commit in tqdm(first.values(), "backfill", unit="commit", file=sys.stderr, disable=None):
-        past.add(commit)
+    with workshop.opened() as making:
+        past = Past(root, environ, drawing, making, history)
+        for commit in tqdm(
+            first.values(), "backfill", unit="commit", file=sys.stderr, disable=None
+        ):
+            past.add(commit)
     return history
 
 
@@ -48,6 +53,7 @@ class Past:
     root: Path
     environ: Mapping[str, str]
     drawing: Drawing | None
+    making: Workshop
     history: History
     known: set[str] = field(default_factory=set)  # outputs that the store has whole
 
@@ -90,14 +96,10 @@ class Past:
             return
         for folder in (paths.METRICS, paths.COMPARISONS):
             _get(side, side.files.find(folder.as_posix()), scratch)
-        charts = _charts(self.drawing, side, scratch) if self.drawing else None
-        from foldwise.tracking import models  # noqa: F401  # torch once, not once a commit
-
-        with (
-            workshop.opened(charts) as making,
-            store.opened(self.history.uri, self.environ) as opened,
-        ):
-            mirror.add(opened, lacking, making, self.history)
+        draw = self.drawing(side.settings, scratch) if self.drawing else None
+        self.making.draw_with(functools.partial(_charts, draw) if draw else None)
+        with store.opened(self.history.uri, self.environ) as opened:
+            mirror.add(opened, lacking, self.making, self.history)
         self.known |= {run.outputs for run in lacking}
 
     def _lacking(self, runs: Iterable[VariantRun]) -> list[VariantRun]:
@@ -126,17 +128,12 @@ class Past:
         self.history.lacking.setdefault((side.name[:SHORT], str(reason)), []).append(name)
 
 
-def _charts(drawing: Drawing, side: Side, scratch: Path) -> Charts:
+def _charts(draw: Charts, name: str) -> Mapping[str, bytes]:
     """Pictures of a commit's results, none where they are too old for what is drawn today."""
-    draw = drawing(side.settings, scratch)
-
-    def charts(name: str) -> Mapping[str, bytes]:
-        try:
-            return draw(name)
-        except Exception:  # results of any age: rather without pictures than not at all
-            return {}
-
-    return charts
+    try:
+        return draw(name)
+    except Exception:  # results of any age: rather without pictures than not at all
+        return {}
 
 
 def _verify(scratch: Path, folder: Path, digests: Mapping[str, str]) -> None:

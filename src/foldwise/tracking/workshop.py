@@ -2,7 +2,8 @@
 
 What MLflow does for a run keeps a core busy, and the models and pictures of all runs take as long
 again. So they are ordered ahead, and taken when a run needs them. The process starts before this
-one imports mlflow, and imports torch meanwhile; so neither is imported here.
+one imports mlflow, and imports torch meanwhile; so neither is imported here. It is a new one, no
+copy of this one: what draws has threads, which a copy would wait for without having them.
 """
 
 import gc
@@ -10,7 +11,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -30,7 +30,8 @@ from foldwise.tracking.records import VariantRun
 Made = TypeVar("Made")
 Make = Callable[[VariantRun, Path], Made]
 
-_given: dict[str, Charts | None] = {}  # "charts": what the process was given when it started
+START = "spawn"  # how the process starts, as multiprocessing names it
+_given: dict[str, Charts | None] = {}  # "charts": what the process draws with
 
 
 class Models(NamedTuple):
@@ -52,28 +53,38 @@ class Workshop:
 
     Attributes:
         folder: where they lie.
-        pool: of one process; None where a system cannot fork: nothing is made ahead.
+        pool: of one process, which starts with the first order.
     """
 
     folder: Path
-    pool: ProcessPoolExecutor | None
+    pool: ProcessPoolExecutor
     _ordered: dict[tuple[str, str], Future[Any]] = field(default_factory=dict)
+    _drawing: Future[None] | None = None
+
+    def draw_with(self, charts: Charts | None) -> None:
+        """Start the process, and have it draw what is ordered from now on with `charts`.
+
+        Args:
+            charts: variant name → file name → PNG; something that pickle can send.
+        """
+        self._drawing = self.pool.submit(_draw_with, charts)
 
     def order(self, run: VariantRun) -> None:
         """Have the models and pictures of a variant made while other things are done."""
-        if self.pool is None:
-            return
         if run.splits:  # of a variant that failed there are no models
             self._order(_make_models, run)
         self._order(_draw, run)
 
     def models(self, run: VariantRun) -> Models:
         """The models of a variant that is complete, as soon as they are there."""
-        return self._take(_make_models, run)
+        return self._order(_make_models, run).result()
 
     def pictures(self, run: VariantRun) -> Path | None:
         """A folder with the pictures of a variant, as soon as it is there; None without any."""
-        return self._take(_draw, run)
+        if self._drawing is None:
+            return None
+        self._drawing.result()
+        return self._order(_draw, run).result()
 
     def discard(self, run: VariantRun) -> None:
         """Delete what was made for a variant."""
@@ -86,38 +97,23 @@ class Workshop:
 
     def _order(self, make: Make[Made], run: VariantRun) -> Future[Made]:
         """Order something, or find what was ordered before."""
-        assert self.pool is not None
         key = make.__name__, run.name
         if key not in self._ordered:
             bare = replace(run)  # a thread sends it, while this one reads more and more into `run`
             self._ordered[key] = self.pool.submit(make, bare, self._folder(run))
         return self._ordered[key]
 
-    def _take(self, make: Make[Made], run: VariantRun) -> Made:
-        if self.pool is None:
-            return make(run, self._folder(run))
-        return self._order(make, run).result()
-
 
 @contextmanager
-def opened(charts: Charts | None) -> Iterator[Workshop]:
+def opened() -> Iterator[Workshop]:
     """A workshop with a process that lives as long as the block.
-
-    Args:
-        charts: variant name → file name → PNG.
 
     Raises:
         TrackingError: the process was killed.
     """
     with tempfile.TemporaryDirectory(prefix="foldwise-") as folder:
-        if sys.platform != "linux":  # charts cannot be sent to a process that is not a fork
-            _given.update(charts=charts)
-            yield Workshop(Path(folder), None)
-            return
-        context = multiprocessing.get_context("fork")
-        pool = ProcessPoolExecutor(1, context, _start, (charts,))
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context(START), _start)
         try:
-            pool.submit(_prepare)
             yield Workshop(Path(folder), pool)
         except BrokenProcessPool:
             raise TrackingError(
@@ -131,11 +127,16 @@ def opened(charts: Charts | None) -> Iterator[Workshop]:
 # --- in the process ---------------------------------------------------------------------------
 
 
-def _start(charts: Charts | None) -> None:
-    _given.update(charts=charts)
+def _start() -> None:
+    """Import what takes seconds, and keep the garbage collector from going through it again."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that it works for decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
+    import torch
+
+    from foldwise.tracking import models  # noqa: F401
+
+    torch.set_num_threads(1)
+    gc.freeze()
 
 
 def _exit_with_parent() -> None:
@@ -146,14 +147,8 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _prepare() -> None:
-    """Import what takes seconds, and keep the garbage collector from going through it again."""
-    import torch
-
-    from foldwise.tracking import models  # noqa: F401
-
-    torch.set_num_threads(1)  # those that it had before the fork are not there any more
-    gc.freeze()
+def _draw_with(charts: Charts | None) -> None:
+    _given.update(charts=charts)
 
 
 def _make_models(run: VariantRun, folder: Path) -> Models:
