@@ -10,6 +10,9 @@ from typing import NoReturn
 
 from foldwise.errors import FoldwiseError
 
+# Seldom, from here on: what a stage imports is no garbage, and each search goes through all of it.
+gc.set_threshold(100_000, 50, 100)
+
 
 def run(main: Callable[[str], None], key: str, example: str) -> NoReturn:
     """Run a stage for the key on the command line, then exit.

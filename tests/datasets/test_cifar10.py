@@ -229,9 +229,11 @@ def test_missing_file_is_named(tmp_path, edition, file):
 # --- parquet ----------------------------------------------------------------------------------
 
 
-def encoded(pixels: np.ndarray, kind: str = "PNG", mode: str = "RGB") -> bytes:
+def encoded(
+    pixels: np.ndarray, kind: str = "PNG", mode: str = "RGB", quality: int = 95, **how: bool
+) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(buffer, format=kind, quality=95)
+    Image.fromarray(pixels).convert(mode).save(buffer, format=kind, quality=quality, **how)
     return buffer.getvalue()
 
 
@@ -266,6 +268,40 @@ def test_jpeg_is_decoded(tmp_path, good):
     table(tmp_path / TEST, [encoded(smooth, "JPEG")], [0])
     pixels = cifar10.read(tmp_path, "jpeg").X_test[0]
     assert abs(pixels.mean(axis=(1, 2)) - [200, 100, 50]).max() < 3
+
+
+def test_jpegs_are_decoded_as_pil_does_it_one_by_one(tmp_path, good):
+    """However they follow each other: with the header of the one before, or another."""
+    kinds = [("JPEG", {}), ("JPEG", {"quality": 60}), ("JPEG", {"progressive": True})]
+    kinds += [("JPEG", {"optimize": True}), ("PNG", {})]
+    order = np.random.default_rng(2).integers(len(kinds), size=200)
+    cells = [
+        encoded(pixels, kinds[kind][0], **kinds[kind][1])
+        for pixels, kind in zip(pictures(200), order, strict=True)
+    ]
+    table(tmp_path / TEST, cells, [0] * 200)
+    expected = np.stack([np.asarray(Image.open(io.BytesIO(cell))) for cell in cells])
+    found = cifar10.read(tmp_path, "jpeg").X_test
+    assert np.array_equal(found, expected.transpose(0, 3, 1, 2))
+
+
+JPEG = encoded(pictures(1)[0], "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (JPEG[:-200], "damaged image"),
+        (JPEG[:100], "damaged image"),
+        (encoded(np.zeros((64, 64, 3), np.uint8), "JPEG"), "RGB 64×64"),
+        (encoded(pictures(1)[0], "JPEG", mode="L"), "L 32×32"),
+    ],
+    ids=["truncated", "header cut", "large", "grey"],
+)
+def test_bad_jpeg_after_good_ones(tmp_path, good, cell, message):
+    table(tmp_path / TRAIN, [JPEG, JPEG, cell, JPEG], [0, 1, 2, 3])
+    with pytest.raises(DataError, match=f"row 2: .*{message}"):
+        cifar10.read(tmp_path, "jpeg")
 
 
 @pytest.mark.parametrize(

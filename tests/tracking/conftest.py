@@ -89,13 +89,13 @@ def loading(
 # --- processes --------------------------------------------------------------------------------
 
 PRELOADED = (
+    "torch._inductor.fx_passes.joint_graph",
     "foldwise.cross_validation",
     "foldwise.evaluation",
     "foldwise.tracking.live",
     "foldwise.tracking.models",
     "mlflow.pyfunc",
     "pytest",
-    "torch._dynamo",
 )
 
 
