@@ -10,8 +10,8 @@ import sys
 import pandas as pd
 
 from foldwise import config, files, paths, results, stage
-from foldwise.cross_validation import cross_validate
 from foldwise.datasets import prepared
+from foldwise.engine.cross_validation import cross_validate
 from foldwise.errors import DataError
 from foldwise.journal import Recorder
 

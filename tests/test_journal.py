@@ -150,7 +150,7 @@ LONG = """
 import sys
 from pathlib import Path
 from builders import dataset, variant
-from foldwise.cross_validation import cross_validate
+from foldwise.engine.cross_validation import cross_validate
 from foldwise.journal import Recorder
 from foldwise.splits import split_table
 data = dataset(rows=400, features=200)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from foldwise import cli, paths, prediction, results
 from foldwise.config import Variant
-from foldwise.cross_validation import cross_validate
 from foldwise.datasets.prepared import Dataset
+from foldwise.engine.cross_validation import cross_validate
 from foldwise.errors import DataError, ResultsError
 from foldwise.splits import split_table
 

@@ -87,7 +87,7 @@ def variables(root: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
     """FOLDWISE_* variables with a bad value, or with a name that looks misspelt."""
     names = [name for name in ("FOLDWISE_WORKERS", "FOLDWISE_DEVICE") if environ.get(name)]
     if names:
-        from foldwise import executors  # imports torch, which takes a second
+        from foldwise.engine import executors  # imports torch, which takes a second
 
         checks = {
             "FOLDWISE_WORKERS": executors.worker_count,

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from foldwise import config, networks, paths, results, tracking
+from foldwise import config, paths, results, tracking
 from foldwise.config import Network
+from foldwise.engine import networks
 from foldwise.errors import DataError, ResultsError
 from foldwise.tracking import Predictor
 

@@ -25,9 +25,9 @@ from tqdm import tqdm
 from foldwise import paths
 from foldwise.comparison import ALPHA, TTest, corrected_t_test, correlated_posterior, verdict
 from foldwise.config import Config, CrossValidation, Variant
-from foldwise.cross_validation import cross_validate
 from foldwise.datasets import prepared
 from foldwise.datasets.prepared import Dataset
+from foldwise.engine.cross_validation import cross_validate
 from foldwise.errors import ComparisonError
 from foldwise.evaluation import predicted, significant
 from foldwise.revisions import aligned

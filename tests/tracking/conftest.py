@@ -90,7 +90,7 @@ def loading(
 
 PRELOADED = (
     "torch._inductor.fx_passes.joint_graph",
-    "foldwise.cross_validation",
+    "foldwise.engine.cross_validation",
     "foldwise.evaluation",
     "foldwise.tracking.live",
     "foldwise.tracking.models",

@@ -17,10 +17,11 @@ import torch
 from builders import dataset
 from mlflow import MlflowClient
 
-from foldwise import config, evaluation, files, networks, paths, results, tracking
+from foldwise import config, evaluation, files, paths, results, tracking
 from foldwise.config import Config
-from foldwise.cross_validation import cross_validate
 from foldwise.datasets.prepared import Dataset
+from foldwise.engine import networks
+from foldwise.engine.cross_validation import cross_validate
 from foldwise.splits import split_table
 from foldwise.tracking import place, records
 

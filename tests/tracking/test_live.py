@@ -25,8 +25,9 @@ from builders import dataset
 from mlflow import MlflowClient
 from projects import Project, content, dump, evaluate, run_of, runs_of
 
-from foldwise import config, files, journal, paths, results, tracking, training
+from foldwise import config, files, journal, paths, results, tracking
 from foldwise.datasets import prepared
+from foldwise.engine import training
 from foldwise.splits import split_table
 from foldwise.tracking import place, records
 

@@ -41,7 +41,8 @@ from projects import (
     write_comparison,
 )
 
-from foldwise import files, networks, paths, results, tracking
+from foldwise import files, paths, results, tracking
+from foldwise.engine import networks
 from foldwise.errors import ResultsError, TrackingError
 from foldwise.tracking import mirror, place, records, store
 

@@ -23,8 +23,8 @@ from mlflow import pyfunc
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from foldwise import networks
 from foldwise.config import Network
+from foldwise.engine import networks
 from foldwise.errors import TrackingError
 from foldwise.tracking.served import LARGEST_PIXEL
 

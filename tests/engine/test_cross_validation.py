@@ -17,12 +17,13 @@ import pytest
 import torch
 from builders import dataset, variant
 
-from foldwise import cross_validation, executors, results, training
+from foldwise import results
 from foldwise.config import Variant
-from foldwise.cross_validation import METRICS, cross_validate, plan_chunks, stack_size
 from foldwise.datasets.prepared import Dataset
+from foldwise.engine import cross_validation, executors, training
+from foldwise.engine.cross_validation import METRICS, cross_validate, plan_chunks, stack_size
+from foldwise.engine.networks import from_weights
 from foldwise.errors import ConfigError, TrainingError
-from foldwise.networks import from_weights
 from foldwise.results import REFIT, RunFiles
 from foldwise.splits import split_table, splits
 
@@ -184,7 +185,7 @@ def test_quick_epochs_are_not_all_told_but_the_last_is() -> None:
 
 LONG = """
 from builders import dataset, variant
-from foldwise.cross_validation import cross_validate
+from foldwise.engine.cross_validation import cross_validate
 from foldwise.splits import split_table
 data = dataset(rows=400, features=200)
 v = variant(training={"epochs": 100000, "batch_size": 2}, network={"hidden": [200]})
@@ -195,7 +196,7 @@ cross_validate(v, data, split_table(data.y, v.cv), "d", {"FOLDWISE_WORKERS": "2"
 def start_long_training() -> tuple["subprocess.Popen[bytes]", list[psutil.Process]]:
     process = subprocess.Popen(
         [sys.executable, "-c", LONG],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": "."},
     )

@@ -7,12 +7,12 @@ import torch
 from builders import dataset, variant
 from torch import Tensor, nn
 
-from foldwise import steps, training
-from foldwise.batches import Batch, Block, Rows
 from foldwise.config import Training
-from foldwise.networks import StackedNetwork
+from foldwise.engine import steps, training
+from foldwise.engine.batches import Batch, Block, Rows
+from foldwise.engine.networks import StackedNetwork
+from foldwise.engine.training import Chunk, train
 from foldwise.splits import split_table, splits
-from foldwise.training import Chunk, train
 
 
 class Squeezed(nn.Module):

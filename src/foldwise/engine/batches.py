@@ -10,8 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from foldwise import randomness
-from foldwise.networks import StackedNetwork
+from foldwise.engine import randomness
+from foldwise.engine.networks import StackedNetwork
 
 BLOCK_BYTES = 2**20  # of a model's features, as float32: so many rows are handed over at once
 

@@ -8,10 +8,10 @@ import torch
 from builders import dataset
 from torch import nn
 
-from foldwise import networks
 from foldwise.config import Init, Network
-from foldwise.networks import StackedBatchNorm, StackedNetwork
-from foldwise.randomness import dropout_mask
+from foldwise.engine import networks
+from foldwise.engine.networks import StackedBatchNorm, StackedNetwork
+from foldwise.engine.randomness import dropout_mask
 
 
 def seeded(model: int, layer: str) -> torch.Generator:

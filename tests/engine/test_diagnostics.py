@@ -8,10 +8,10 @@ import torch
 from builders import dataset, variant
 from torch import nn
 
-from foldwise import diagnostics
-from foldwise.diagnostics import measure
+from foldwise.engine import diagnostics
+from foldwise.engine.diagnostics import measure
+from foldwise.engine.training import Chunk, train
 from foldwise.splits import split_table, splits
-from foldwise.training import Chunk, train
 
 
 def model_of(activation: nn.Module, weight: float) -> nn.Sequential:

@@ -9,12 +9,12 @@ from builders import dataset, images, variant
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor, nn
 
-from foldwise import batches, randomness, training
 from foldwise.config import Network, Variant
 from foldwise.datasets.prepared import Dataset
+from foldwise.engine import batches, randomness, training
+from foldwise.engine.training import Chunk, recorded_epochs, train
 from foldwise.errors import DivergedError
 from foldwise.splits import split_table, splits
-from foldwise.training import Chunk, recorded_epochs, train
 
 
 def chunk_of(v: Variant, data: Dataset) -> Chunk:

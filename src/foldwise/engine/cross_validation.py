@@ -1,6 +1,5 @@
 """One variant over all splits of its study: plan the chunks, train them, put the run together."""
 
-import importlib.util
 import json
 import os
 import platform
@@ -17,26 +16,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foldwise import diagnostics, executors, files, networks, results
+from foldwise import files, results
 from foldwise.config import Network, Variant
 from foldwise.datasets.prepared import Dataset, describe
+from foldwise.engine import diagnostics, executors, networks
+from foldwise.engine.training import Chunk, Trained
 from foldwise.errors import DivergedError
 from foldwise.results import RunFiles
 from foldwise.splits import Split, splits
-from foldwise.training import Chunk, Trained
 
 MODELS = 5  # of a stack: enough to share what a step costs outside of the arithmetic
 STACK_BYTES = 2**21  # and no more than keep their state, four numbers a parameter, within this
+PACKAGE = Path(__file__).parents[1]
 CODE = (
-    "batches",
-    "diagnostics",
-    "kernels",
-    "losses",
-    "networks",
-    "randomness",
-    "splits",
-    "steps",
-    "training",
+    "engine/batches.py",
+    "engine/diagnostics.py",
+    "engine/kernels.py",
+    "engine/losses.py",
+    "engine/networks.py",
+    "engine/randomness.py",
+    "engine/steps.py",
+    "engine/training.py",
+    "splits.py",
 )
 METRICS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
@@ -244,14 +245,7 @@ def _manifest(
 
 def code_digest() -> str:
     """Sha256 over the source of the modules that decide a training's numbers."""
-    return files.digest({name: files.sha256(_source(name)) for name in CODE})
-
-
-def _source(module: str) -> Path:
-    spec = importlib.util.find_spec(f"foldwise.{module}")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"foldwise.{module}")
-    return Path(spec.origin)
+    return files.digest({name: files.sha256(PACKAGE / name) for name in CODE})
 
 
 def _facts(started: float, device: str, environ: Mapping[str, str]) -> dict[str, Any]:

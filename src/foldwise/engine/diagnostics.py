@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from foldwise.batches import Block
-from foldwise.losses import losses
-from foldwise.networks import StackedNetwork
+from foldwise.engine.batches import Block
+from foldwise.engine.losses import losses
+from foldwise.engine.networks import StackedNetwork
 
 POINTS = 40  # measurements over a training
 ROWS = 64  # rows of the probe batch

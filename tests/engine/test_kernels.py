@@ -9,10 +9,10 @@ import torch
 from builders import variant
 from torch import Tensor
 
-from foldwise import kernels, networks, steps
-from foldwise.batches import Block, Rows
 from foldwise.config import Init, Variant
-from foldwise.networks import StackedNetwork
+from foldwise.engine import kernels, networks, steps
+from foldwise.engine.batches import Block, Rows
+from foldwise.engine.networks import StackedNetwork
 
 MODELS, ROWS, FEATURES, BATCH = 3, 17, 6, 7  # batches of 7, 7 and 3 rows
 OPTIMIZERS: list[dict[str, Any]] = [

@@ -2,7 +2,7 @@
 
 import torch
 
-from foldwise.losses import losses
+from foldwise.engine.losses import losses
 
 
 def test_losses_are_torchs_own() -> None:

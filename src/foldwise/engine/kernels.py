@@ -22,9 +22,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from foldwise.batches import Block, Rows
 from foldwise.config import Adam, Network, RmsProp, Sgd, Training
-from foldwise.networks import EPS, MOMENTUM, StackedNetwork
+from foldwise.engine.batches import Block, Rows
+from foldwise.engine.networks import EPS, MOMENTUM, StackedNetwork
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "silu", "gelu")
 RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SILU, GELU = range(len(ACTIVATIONS))

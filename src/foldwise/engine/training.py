@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldwise import networks, randomness, steps
-from foldwise.batches import Block, Rows, blocks, preprocessing, targets_for
 from foldwise.config import Variant
 from foldwise.datasets.prepared import Dataset
-from foldwise.diagnostics import ROWS, Probe
+from foldwise.engine import networks, randomness, steps
+from foldwise.engine.batches import Block, Rows, blocks, preprocessing, targets_for
+from foldwise.engine.diagnostics import ROWS, Probe
+from foldwise.engine.losses import losses
+from foldwise.engine.networks import StackedNetwork
 from foldwise.errors import DivergedError
-from foldwise.losses import losses
-from foldwise.networks import StackedNetwork
 from foldwise.results import split_name
 from foldwise.splits import Split
 

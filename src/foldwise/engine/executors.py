@@ -17,10 +17,10 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from foldwise import kernels
 from foldwise.datasets.prepared import Dataset
+from foldwise.engine import kernels
+from foldwise.engine.training import Chunk, Recorded, Trained, train
 from foldwise.errors import ConfigError, TrainingError
-from foldwise.training import Chunk, Recorded, Trained, train
 
 FORKS = sys.platform == "linux"
 _worker: dict[str, Any] = {}  # what a worker process was given when it started

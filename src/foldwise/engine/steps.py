@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from foldwise import kernels
-from foldwise.batches import BLOCK_BYTES, Batch, Block, Rows
 from foldwise.config import Training
-from foldwise.losses import losses
-from foldwise.networks import StackedNetwork
+from foldwise.engine import kernels
+from foldwise.engine.batches import BLOCK_BYTES, Batch, Block, Rows
+from foldwise.engine.losses import losses
+from foldwise.engine.networks import StackedNetwork
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
