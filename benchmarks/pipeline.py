@@ -79,7 +79,7 @@ def make_clone(target: Path) -> None:
 def compile_kernels(clone: Path) -> float:
     """Compile the training step as `make setup` does, and count it to the installation: seconds."""
     begun = time.perf_counter()
-    command = "from foldwise import kernels; kernels.prepare()"
+    command = "from foldwise.engine import kernels; kernels.prepare()"
     subprocess.run([sys.executable, "-c", command], cwd=clone, env=_environ(clone), check=True)
     return time.perf_counter() - begun
 
