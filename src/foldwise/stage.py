@@ -34,15 +34,7 @@ def run(main: Callable[[str], None], key: str, example: str) -> NoReturn:
     )
     parser.add_argument(key, help=f"a {key} of params.yaml")
     name = getattr(parser.parse_args(), key)
-
-    def work() -> None:
-        main(name)
-        # Not `sys.exit`, which takes apart what was imported: half a second where torch is.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-
-    exit_with(work)
+    exit_with(lambda: main(name), _exit_at_once)
 
 
 def run_whole(main: Callable[[], None]) -> NoReturn:
@@ -50,11 +42,11 @@ def run_whole(main: Callable[[], None]) -> NoReturn:
     argparse.ArgumentParser(
         description=(sys.modules["__main__"].__doc__ or "").strip()
     ).parse_args()
-    exit_with(main)
+    exit_with(main, _exit_at_once)
 
 
-def exit_with(work: Callable[[], None]) -> NoReturn:
-    """Do the work, then exit with its status: 0, 1, 130 or 143 (see `run`)."""
+def exit_with(work: Callable[[], None], done: Callable[[int], NoReturn] = sys.exit) -> NoReturn:
+    """Do the work, then exit with its status: 0 (by `done`), 1, 130 or 143 (see `run`)."""
     signal.signal(signal.SIGTERM, _stop)
     try:
         work()
@@ -63,7 +55,14 @@ def exit_with(work: Callable[[], None]) -> NoReturn:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    sys.exit(0)
+    done(0)
+
+
+def _exit_at_once(status: int) -> NoReturn:
+    """Exit without taking apart what was imported, which takes half a second where torch is."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:

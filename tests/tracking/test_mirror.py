@@ -16,6 +16,7 @@ import mlflow.pyfunc
 import mlflow.pytorch
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -547,6 +548,15 @@ def test_the_address_wins_over_the_own_store(tmp_path: Path) -> None:
     assert tracking.store_uri(given, tmp_path) == "http://example.org:5000"
     relative = {"MLFLOW_TRACKING_URI": "sqlite:///else/where.db"}
     assert tracking.store_uri(relative, tmp_path) == f"sqlite:///{tmp_path}/else/where.db"
+
+
+def test_no_connection_to_the_database_stays_open(project: Project) -> None:
+    path = project.root / place.DATABASE
+    project.track()
+    with store.reading(project.uri, {}):
+        MlflowClient(project.uri).search_registered_models()
+    opened = {Path(file.path) for file in psutil.Process().open_files()}
+    assert path not in opened
 
 
 def test_a_path_that_no_database_address_can_have(tmp_path: Path) -> None:

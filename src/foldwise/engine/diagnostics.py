@@ -51,6 +51,7 @@ class Probe:
     ):
         self.stack, self.model, self.x, self.targets, self.loss = stack, model, x, targets, loss
         self.batch_size = batch_size
+        self.plain = _without_dropout(stack.unstack(model))
         self.every = math.ceil(steps / POINTS)
         self.records: list[dict[str, float]] = []
 
@@ -76,19 +77,12 @@ class Probe:
 
     def _measured(self, batch: Block, train: Train, step: int) -> None:
         before = self._weights()
-        found = measure(self._plain(), self.x, self.targets, self.loss)
+        self.stack.copy_to(self.plain, self.model)
+        found = measure(self.plain[1:], self.x, self.targets, self.loss)  # the rows are rescaled
         train(batch)
         ratios = _ratios(before, self._weights())
         for layer, (values, ratio) in enumerate(zip(found, ratios, strict=True), start=1):
             self.records.append({"step": step, "layer": layer, **values, "update_ratio": ratio})
-
-    def _plain(self) -> nn.Sequential:
-        """A copy of the model without its rescaling; BatchNorm as in training, dropout off."""
-        model = self.stack.unstack(self.model)[1:].train()
-        for module in model:
-            if isinstance(module, nn.Dropout):
-                module.eval()
-        return model
 
     def _weights(self) -> list[Tensor]:
         layers = [*(layer.linear for layer in self.stack.hidden_layers()), self.stack.output]
@@ -150,6 +144,15 @@ def _shares(module: nn.Module, y: Tensor) -> dict[str, float]:
     if isinstance(module, nn.ReLU):
         shares["dead"] = float((y <= 0).all(dim=0).float().mean())
     return shares
+
+
+def _without_dropout(model: nn.Sequential) -> nn.Sequential:
+    """The same model with BatchNorm as in training and dropout off."""
+    model.train()
+    for module in model:
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    return model
 
 
 def _ratios(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[float]:

@@ -6,6 +6,7 @@ Shapes: F models, B rows, C features of a layer. Axis 0 of every parameter is th
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,10 +67,14 @@ class StackedLinear(nn.Module):
         """Model i as `nn.Linear`."""
         _, inputs, outputs = self.weight.shape
         linear = nn.Linear(inputs, outputs)
-        with torch.no_grad():
-            linear.weight.copy_(self.weight[i].T)
-            linear.bias.copy_(self.bias[i])
+        self.copy_to(linear, i)
         return linear
+
+    @torch.no_grad()
+    def copy_to(self, linear: nn.Linear, i: int) -> None:
+        """Give what `unstack` made the present numbers of model i."""
+        linear.weight.copy_(self.weight[i].T)
+        linear.bias.copy_(self.bias[i])
 
 
 class StackedBatchNorm(nn.Module):
@@ -107,10 +112,14 @@ class StackedBatchNorm(nn.Module):
     def unstack(self, i: int) -> nn.BatchNorm1d:
         """Model i as `nn.BatchNorm1d`."""
         norm = nn.BatchNorm1d(self.weight.shape[1], eps=EPS, momentum=MOMENTUM)
-        with torch.no_grad():
-            for name in ("weight", "bias", "running_mean", "running_var"):
-                getattr(norm, name).copy_(getattr(self, name)[i])
+        self.copy_to(norm, i)
         return norm
+
+    @torch.no_grad()
+    def copy_to(self, norm: nn.BatchNorm1d, i: int) -> None:
+        """Give what `unstack` made the present numbers of model i."""
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            getattr(norm, name).copy_(getattr(self, name)[i])
 
 
 def side_by_side(x: Tensor) -> Tensor:
@@ -212,6 +221,15 @@ class StackedNetwork(nn.Module):
                 modules[f"dropout{number}"] = nn.Dropout(net.hidden_dropout)
         modules["output"] = self.output.unstack(i)
         return nn.Sequential(modules).eval()
+
+    def copy_to(self, plain: nn.Sequential, i: int) -> None:
+        """Give what `unstack` made the present parameters and statistics of model i."""
+        parts: dict[str, Any] = dict(plain.named_children())
+        for number, layer in enumerate(self.hidden_layers(), start=1):
+            layer.linear.copy_to(parts[f"linear{number}"], i)
+            if layer.norm is not None:
+                layer.norm.copy_to(parts[f"norm{number}"], i)
+        self.output.copy_to(parts["output"], i)
 
     def hidden_layers(self) -> list[HiddenLayer]:
         """The hidden layers in order."""

@@ -3,14 +3,16 @@
 import functools
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import jinja2
 import pandas as pd
-import vl_convert
 from altair.utils import schemapi
 from markupsafe import Markup
 
@@ -50,6 +52,7 @@ def html(
 
 
 def _html(studies: Sequence[StudyResults], commit: str | None, links: Mapping[str, str]) -> str:
+    bundle = _bundle()
     overview = pairs.overview(studies)
     views = [_study_view(study) for study in studies]
     drawn = {**({"overview": overview} if overview else {})}
@@ -67,7 +70,7 @@ def _html(studies: Sequence[StudyResults], commit: str | None, links: Mapping[st
             synthetic=[study.name for study in studies if study.synthetic],
             specs=_json({name: _packed(figure.spec) for name, figure in drawn.items()}),
             theme=_json(_theme()),
-            bundle=Markup(_bundle()),
+            bundle=Markup(bundle.result()),
         )
     )
 
@@ -282,6 +285,19 @@ def _column(values: list[Any]) -> list[Any] | dict[str, list[Any]]:
 
 
 @functools.cache
-def _bundle() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, from the installed vl-convert."""
-    return vl_convert.javascript_bundle(SNIPPET).replace("</script", "<\\/script")
+def _bundle() -> "Future[str]":
+    """Vega, Vega-Lite and vega-embed as one script, from the installed vl-convert.
+
+    Made once, while charts are drawn; by another process, as it holds the interpreter's lock.
+    """
+    pool = ThreadPoolExecutor(1)
+    made = pool.submit(_make_bundle)
+    pool.shutdown(wait=False)
+    return made
+
+
+def _make_bundle() -> str:
+    code = "import sys, vl_convert; print(vl_convert.javascript_bundle(sys.argv[1]), end='')"
+    command = [sys.executable, "-X", "utf8", "-c", code, SNIPPET]
+    made = subprocess.run(command, check=True, capture_output=True, encoding="utf-8")
+    return made.stdout.replace("</script", "<\\/script")

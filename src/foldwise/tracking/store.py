@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as ModelRegistry
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
@@ -188,7 +189,9 @@ def _closing(uri: str) -> Iterator[None]:
         yield
     finally:
         if place.database(uri) is not None:
-            SqlAlchemyStore._get_or_create_engine(uri).dispose()
+            for kind in (SqlAlchemyStore, ModelRegistry):
+                if engine := kind._engine_map.get(uri):
+                    engine.dispose()
 
 
 def _has_log(path: Path) -> bool:

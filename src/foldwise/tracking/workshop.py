@@ -6,6 +6,7 @@ one imports mlflow, and imports torch meanwhile; so neither is imported here. It
 copy of this one: what draws has threads, which a copy would wait for without having them.
 """
 
+import atexit
 import gc
 import multiprocessing
 import os
@@ -90,7 +91,7 @@ class Workshop:
         """Delete what was made for a variant."""
         for make in (_make_models, _draw):
             self._ordered.pop((make.__name__, run.name), None)
-        shutil.rmtree(self._folder(run), ignore_errors=True)
+        self.pool.submit(shutil.rmtree, self._folder(run), ignore_errors=True)
 
     def _folder(self, run: VariantRun) -> Path:
         return self.folder / run.name
@@ -130,6 +131,7 @@ def opened() -> Iterator[Workshop]:
 def _start() -> None:
     """Import what takes seconds, and keep the garbage collector from going through it again."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that it works for decides
+    atexit.register(os._exit, 0)  # at the end, without taking apart what is imported
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     import torch
 
