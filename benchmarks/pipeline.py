@@ -1,9 +1,9 @@
 """`python -m benchmarks.pipeline`: the whole `dvc repro` from an empty workspace, per stage.
 
-Copies what git has or would add into a temporary folder, without results, and runs `dvc repro`
-there; then `dvc repro` again with nothing to do, in turn with one in a trivial DVC repository of
-as many stages. Compares the first with what the notebook's loops would take for the same training
-(from benchmarks/results.json).
+Copies what git has or would add into a temporary folder, without results. Each round times the
+notebook's loops, and then `dvc repro` there, and says how long those loops would take for the same
+training. At the end `dvc repro` with nothing to do, in turn with one in a trivial DVC repository of
+as many stages.
 """
 
 import argparse
@@ -14,21 +14,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import ROOT
+from benchmarks.contenders import chosen
+from benchmarks.harness import ROOT, measure
 from benchmarks.stages import Stage, by_kind, stages
-from benchmarks.summary import Results, ratio_of_medians, spread, table, times
+from benchmarks.summary import Results, Spread, ratio_of_medians, spread, table, times
 from benchmarks.targets import Target
 from foldwise import config, paths
 from foldwise.config import Config, Variant
 from foldwise.datasets.prepared import load_meta
 from foldwise.files import write_text
 
-RESULTS = ROOT / "benchmarks/results.json"
 OUTPUT = ROOT / "benchmarks/pipeline.json"
 EARLIER = ("dvc.lock", "metrics", "comparisons")  # results in git, which `repro` would reuse
+LOOPS = ("notebook-sonar", "notebook-cifar")
 SONAR_STEPS = 300 * 12  # of a Sonar model, the unit of its times
 SLOW_KINDS = ("train", "track")
 Lines = list[tuple[float, str]]
@@ -41,25 +43,29 @@ def main(arguments: list[str] | None = None) -> None:
         clone, trivial = Path(folder) / "clone", Path(folder) / "trivial"
         make_clone(clone)
         compiling = compile_kernels(clone)
-        seconds, lines = repro(clone, progress=True)
-        until_first, found = stages(lines, seconds)
-        make_trivial(trivial, len(found))
+        rounds = [one_round(clone) for _ in range(options.rounds)]
+        make_trivial(trivial, len(rounds[0]["stages"]))
         idle = [(repro(clone)[0], repro(trivial)[0]) for _ in range(options.idle)]
         asked = work(config.load(clone / paths.PARAMS), clone)
-    measured = {
-        "compiling": compiling,
-        "seconds": seconds,
-        "until_first_stage": until_first,
-        "stages": [[stage.name, stage.seconds] for stage in found],
-        "idle": idle,
-        "work": asked,
-    }
-    measured["text"] = text(measured, _results())
+    measured = {"compiling": compiling, "rounds": rounds, "idle": idle, "work": asked}
+    measured["text"] = text(measured)
     print(measured["text"])
     write_text(options.output, json.dumps(measured, indent=1) + "\n")
 
 
-# --- workspaces -------------------------------------------------------------------------------
+def one_round(clone: Path) -> dict[str, Any]:
+    """The notebook's loops, then `dvc repro` without any results: seconds, and when they began."""
+    loops = measure(chosen(LOOPS), rounds=1, quick=False)
+    # The compiled step stays, which is in __pycache__ and belongs to the installation.
+    subprocess.run(["git", "clean", "-xdffq", "-e", "__pycache__"], cwd=clone, check=True)
+    seconds, lines = repro(clone, progress=True)
+    until_first, found = stages(lines, seconds)
+    return {
+        "loops": {"runs": loops["runs"]},
+        "seconds": seconds,
+        "until_first_stage": until_first,
+        "stages": [[stage.name, stage.seconds] for stage in found],
+    }
 
 
 def make_clone(target: Path) -> None:
@@ -184,31 +190,32 @@ def _step_milliseconds(name: str, results: Results) -> float | None:
     return None if found is None else found.median / (SONAR_STEPS if sonar else 1)
 
 
-def _results() -> dict[str, Any]:
-    """The last whole benchmark, or nothing."""
-    if not RESULTS.is_file():
-        return {"runs": {}}
-    found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return found
-
-
 # --- text -------------------------------------------------------------------------------------
 
 
-def text(measured: dict[str, Any], results: Results) -> str:
+def text(measured: dict[str, Any]) -> str:
     """The table of stages and the targets, in Markdown."""
-    found = [Stage(*stage) for stage in measured["stages"]]
-    kinds = by_kind(found)
+    rounds = measured["rounds"]
+    kinds = [by_kind(Stage(*stage) for stage in each["stages"]) for each in rounds]
     headers = ["stage", ">count", ">seconds", ">longest"]
-    rows = [["(until the first)", "", f"{measured['until_first_stage']:.1f}", ""]]
-    rows += [[k, str(len(s)), f"{sum(s):.1f}", f"{max(s):.1f}"] for k, s in kinds.items()]
-    rows.append(["**all**", str(len(found)), f"{measured['seconds']:.1f}", ""])
-    lines = "\n".join(f"- {target.line()}" for target in targets(measured, results))
+    rows = [["(until the first)", "", _shown(each["until_first_stage"] for each in rounds), ""]]
+    for kind, first in kinds[0].items():
+        seconds = [each[kind] for each in kinds]
+        rows.append([kind, str(len(first)), _shown(map(sum, seconds)), _shown(map(max, seconds))])
+    count = str(len(rounds[0]["stages"]))
+    rows.append(["**all**", count, _shown(each["seconds"] for each in rounds), ""])
+    lines = "\n".join(f"- {target.line()}" for target in targets(measured))
     title = "### The whole `dvc repro` from an empty workspace"
-    compiling = (
-        f"Before it, in the installation: {measured['compiling']:.0f} s to compile the step."
+    told = (
+        f"Rounds: {len(rounds)}, each begun with the notebook's loops. Before them, in the "
+        f"installation: {measured['compiling']:.0f} s to compile the step."
     )
-    return f"{title}\n\n{lines}\n\n{table(headers, rows)}\n\n{compiling} {_idle(measured)}"
+    return f"{title}\n\n{lines}\n\n{table(headers, rows)}\n\n{told} {_idle(measured)}"
+
+
+def _shown(values: Iterable[float], digits: int = 1) -> str:
+    found = spread(list(values))
+    return found.show(digits) if found else ""
 
 
 def _idle(measured: dict[str, Any]) -> str:
@@ -218,33 +225,40 @@ def _idle(measured: dict[str, Any]) -> str:
     return f"With nothing to do: {' against '.join(shown)} in a trivial repository." * bool(shown)
 
 
-def targets(measured: dict[str, Any], results: Results) -> list[Target]:
+def targets(measured: dict[str, Any]) -> list[Target]:
     """Whole pipeline, its stages, tracking, and a run with nothing to do."""
-    kinds = by_kind(Stage(*stage) for stage in measured["stages"])
-    others = [max(s) for kind, s in kinds.items() if kind not in SLOW_KINDS]
-    models = sum(count for count, _ in measured["work"].values())
-    loops = notebook_seconds(measured["work"], results)
-    against = [] if loops is None else [loops / measured["seconds"]]
-    name = f"notebook's loops for the same {models} models"
-    hours = "" if loops is None else f" ({loops / 60:.0f} minutes)"
+    rounds, asked = measured["rounds"], measured["work"]
+    kinds = [by_kind(Stage(*stage) for stage in each["stages"]) for each in rounds]
+    others = [max(max(s) for kind, s in k.items() if kind not in SLOW_KINDS) for k in kinds]
+    models = sum(count for count, _ in asked.values())
+    loops = [notebook_seconds(asked, each["loops"]) for each in rounds]
+    minutes = _shown((seconds / 60 for seconds in loops if seconds is not None), 0)
+    name = f"the notebook's loops for the same {models} models ({minutes or '?'} minutes)"
     ours, trivial = zip(*measured["idle"], strict=True) if measured["idle"] else ((), ())
     return [
-        Target(f"the {name}{hours} over the whole pipeline", spread(against), 15, True),
-        Target("longest stage but train and track", spread([max(others)]), 5, False, " s"),
-        Target("track, per fold run with its model", spread([sum(kinds["track"]) / models]), 0.1,
-               False, " s", 3),
+        Target(f"{name} over the whole pipeline", _over(loops, rounds), 15, True),
+        Target("longest stage but train and track", spread(others), 5, False, " s"),
+        Target("track, per fold run with its model",
+               spread([sum(k["track"]) / models for k in kinds]), 0.1, False, " s", 3),
         Target("`dvc repro` with nothing to do over a trivial repository's",
                ratio_of_medians(ours, trivial), 1.3, False, digits=2),
     ]  # fmt: skip
+
+
+def _over(loops: Sequence[float | None], rounds: Sequence[dict[str, Any]]) -> Spread | None:
+    """How many times as long as the pipeline the loops take, within each round."""
+    pairs = zip(loops, rounds, strict=True)
+    return spread([slow / each["seconds"] for slow, each in pairs if slow is not None])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.pipeline",
         description=__doc__,
-        epilog="example: python -m benchmarks.pipeline --idle 3",
+        epilog="example: python -m benchmarks.pipeline --rounds 1 --idle 3",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--rounds", type=int, default=3, help="from an empty workspace (3)")
     parser.add_argument("--idle", type=int, default=5, help="runs with nothing to do (5)")
     parser.add_argument("--folder", type=Path, help="where the temporary workspaces go")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="JSON")

@@ -360,16 +360,19 @@ def test_work_of_the_notebook_loops_by_hand() -> None:
 
 def test_pipeline_targets() -> None:
     sonar = dict.fromkeys(SONAR, 3600.0)  # 1 ms a step
-    measured = {
-        "compiling": 10.0,
+    one = {
+        "loops": results(notebook_sonar=[sonar]),
         "seconds": 10.0,
         "until_first_stage": 1.0,
         "stages": [["prepare@sonar", 1.0], ["train@sonar-baseline", 6.0], ["track", 2.0]],
-        "idle": [(3.0, 2.0), (3.0, 2.0)],
-        "work": {"sonar-baseline": [40, 200_000]},
     }
-    found = pipeline.targets(measured, results(notebook_sonar=[sonar]))
+    rounds = [one, one | {"seconds": 12.5}, one | {"seconds": 8.0}]
+    idle, asked = [(3.0, 2.0), (3.0, 2.0)], {"sonar-baseline": [40, 200_000]}
+    measured = {"compiling": 10.0, "rounds": rounds, "idle": idle, "work": asked}
+    found = pipeline.targets(measured)
     assert [t.found.median for t in found if t.found] == [20.0, 1.0, 0.05, 1.5]
+    assert found[0].found == summary.Spread(20.0, 16.0, 25.0)  # within each round
     assert [t.reached for t in found] == [True, True, True, False]
-    assert pipeline.targets(measured, {"runs": {}})[0].reached is None
-    assert "| train " in pipeline.text(measured, {"runs": {}})
+    assert "| train " in pipeline.text(measured)
+    failed = one | {"loops": {"runs": {}}}
+    assert pipeline.targets(measured | {"rounds": [failed]})[0].reached is None
