@@ -139,28 +139,27 @@ def _members(
 
 
 def _history(chunks: Sequence[Chunk], trained: Sequence[Trained]) -> pd.DataFrame:
-    frames = [
-        pd.DataFrame(result.history[i].astype(np.float64), columns=list(METRICS)).assign(
-            repeat=split.repeat, fold=split.fold, epoch=result.epochs
-        )
-        for split, result, i in _members(chunks, trained)
-    ]
-    table = pd.concat(frames)[["repeat", "fold", "epoch", *METRICS]]
-    return _in_split_order(table, ["repeat", "fold", "epoch"])
+    frames = []
+    for split, result, i in _members(chunks, trained):
+        columns = {"repeat": split.repeat, "fold": split.fold, "epoch": result.epochs}
+        found = zip(METRICS, result.history[i].T.astype(np.float64), strict=True)
+        frames.append(pd.DataFrame(columns | dict(found)))
+    return _in_split_order(pd.concat(frames), ["repeat", "fold", "epoch"])
 
 
 def _timeline(chunks: Sequence[Chunk], trained: Sequence[Trained]) -> pd.DataFrame:
     frames = [
         pd.DataFrame(
             {
+                "repeat": split.repeat,
+                "fold": split.fold,
                 "epoch": np.append(0, result.epochs),
                 "finished": np.append(result.started, result.finished),
             }
-        ).assign(repeat=split.repeat, fold=split.fold)
+        )
         for split, result, _ in _members(chunks, trained)
     ]
-    table = pd.concat(frames)[["repeat", "fold", "epoch", "finished"]]
-    return _in_split_order(table, ["repeat", "fold", "epoch"])
+    return _in_split_order(pd.concat(frames), ["repeat", "fold", "epoch"])
 
 
 def _predictions(chunks: Sequence[Chunk], trained: Sequence[Trained], y: Any) -> pd.DataFrame:

@@ -112,6 +112,7 @@ def train(
         train_on = probe.around(train_on)
     recorded = recorded_epochs(settings.epochs)
     held_out = _stack_rows([split.held_out for split in chunk.splits], device)
+    evaluate = _evaluation(logits, rows, held_out, settings.loss)
     history, finished = [], []
     with torch.no_grad(), subnormals_flushed():
         for epoch, one_epoch in enumerate(_epochs(chunk, stack, rows, device), start=1):
@@ -122,8 +123,7 @@ def train(
                 progress(taken)
                 taken, told = 0, time.time()
             if epoch in recorded:
-                seen = rows.train[:, :EVALUATED_ROWS]
-                history.append(_evaluate(logits, rows, seen, held_out, settings.loss))
+                history.append(evaluate())
                 finished.append(time.time())
                 _check_finite(history[-1][:, 0], chunk, epoch)
                 if finished[-1] >= due or epoch == settings.epochs:
@@ -242,21 +242,24 @@ def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
 # --- evaluation -------------------------------------------------------------------------------
 
 
-def _evaluate(logits_of: Logits, rows: Rows, seen: Tensor, held_out: Tensor, loss: str) -> Tensor:
-    """Mean loss and accuracy on training rows (F, n), then on held-out rows (F, m): (F, 4).
+def _evaluation(logits_of: Logits, rows: Rows, held_out: Tensor, loss: str) -> Callable[[], Tensor]:
+    """What gives mean loss and accuracy on training rows, then on held-out rows (F, m): (F, 4).
 
     NaN where there are no rows.
     """
+    seen = rows.train[:, :EVALUATED_ROWS]
     chosen = torch.cat([seen, held_out], dim=1)
-    logits = logits_of(rows, chosen)
-    row_losses = losses(logits, rows.targets_of(chosen), loss)
-    predicted = logits.argmax(-1) if logits.shape[-1] > 1 else (logits.squeeze(-1) > 0).long()
-    correct = (predicted == rows.labels[chosen]).float()
+    targets, labels = rows.targets_of(chosen), rows.labels[chosen]
     sizes = [seen.shape[1], held_out.shape[1]]
-    parts = zip(
-        torch.split(row_losses, sizes, dim=1), torch.split(correct, sizes, dim=1), strict=True
-    )
-    return torch.stack([values.mean(dim=1) for pair in parts for values in pair], dim=1)
+
+    def evaluate() -> Tensor:
+        logits = logits_of(rows, chosen)
+        predicted = logits.argmax(-1) if logits.shape[-1] > 1 else (logits.squeeze(-1) > 0).long()
+        correct = (predicted == labels).float()
+        both = torch.stack([losses(logits, targets, loss), correct], dim=1)
+        return torch.cat([part.mean(dim=2) for part in torch.split(both, sizes, dim=2)], dim=1)
+
+    return evaluate
 
 
 def _probabilities(logits: Tensor) -> np.ndarray:
