@@ -233,7 +233,7 @@ def targets(measured: dict[str, Any]) -> list[Target]:
     models = sum(count for count, _ in asked.values())
     loops = [notebook_seconds(asked, each["loops"]) for each in rounds]
     minutes = _shown((seconds / 60 for seconds in loops if seconds is not None), 0)
-    name = f"the notebook's loops for the same {models} models ({minutes or '?'} minutes)"
+    name = f"the notebook's loops for the same {models} models, {minutes or '?'} minutes,"
     ours, trivial = zip(*measured["idle"], strict=True) if measured["idle"] else ((), ())
     return [
         Target(f"{name} over the whole pipeline", _over(loops, rounds), 15, True),
