@@ -40,9 +40,10 @@ ui: $(READY) ## browse the runs in the MLflow UI
 watch: $(READY) ## the same, and trainings in it while they go on: beside `make repro`
 	foldwise ui --follow
 
-bench: $(READY) ## time foldwise against the notebook's loops and its peers; about half an hour
+bench: $(READY) ## time foldwise against the notebook's loops and its peers; 35 minutes on 2 cores
 	uv pip install --quiet --require-hashes -r benchmarks/requirements.lock
 	python -m benchmarks
+	python -m benchmarks.pipeline
 	python -m benchmarks --write-docs
 
 lock: $(READY) ## resolve pyproject.toml into the two lock files again
