@@ -94,6 +94,7 @@ def test_nothing_is_left_behind(project: Project) -> None:
         opened.models(run)
         opened.pictures(run)
         opened.discard(run)
+        opened.pool.submit(len, ()).result()  # the process does one thing after the other
         assert list(folder.iterdir()) == []
         opened.order(run)
     assert not folder.exists()

@@ -88,7 +88,7 @@ class Workshop:
         return self._order(_draw, run).result()
 
     def discard(self, run: VariantRun) -> None:
-        """Delete what was made for a variant."""
+        """Have what was made for a variant deleted."""
         for make in (_make_models, _draw):
             self._ordered.pop((make.__name__, run.name), None)
         self.pool.submit(shutil.rmtree, self._folder(run), ignore_errors=True)
