@@ -1,8 +1,9 @@
 """Trainings in a process of their own, watched while they go on, then tracked.
 
-A training is stopped (SIGSTOP) where a test looks at its middle, and goes on afterwards.
+A training waits in its middle, where a test looks at it, until the test lets it go on.
 """
 
+import math
 import os
 import re
 import runpy
@@ -24,6 +25,7 @@ import requests
 from builders import dataset
 from mlflow import MlflowClient
 from projects import Project, content, dump, evaluate, run_of, runs_of
+from torch import Tensor
 
 from foldwise import config, files, journal, paths, results, tracking
 from foldwise.datasets import prepared
@@ -35,6 +37,8 @@ ROOT = Path(__file__).parents[2]
 WORKERS = {"FOLDWISE_WORKERS": "2", "FOLDWISE_DEVICE": "cpu"}
 NAME, RUNS = "watched", 6  # its parent, four folds, refit
 OTHER = "other"  # folder of a second store
+GO_ON = "go-on"  # a file: as long as it is not there, trainings wait in their middle
+MIDDLE = 1250  # epochs
 PARAMS = """
 datasets:
   rows: {editions: {synthetic: {rows: 60}}}
@@ -86,12 +90,11 @@ class Trainer:
             self.kill(process)
 
     @contextmanager
-    def stopped(self) -> Iterator[Any]:
-        """One that has recorded some epochs and holds still."""
+    def waiting(self) -> Iterator[Any]:
+        """One that has recorded half of its epochs, for all models, and holds still."""
         with self.running() as process:
-            wait_for(lambda: status(self.project) == "running" and len(lines(self.project)) > 6)
-            os.killpg(process.pid, signal.SIGSTOP)
-            assert status(self.project) == "running"
+            wait_for(lambda: status(self.project) == "running")
+            wait_for(lambda: models_in_the_middle(self.project) == RUNS - 1)
             yield process
 
     def kill(self, process: Any) -> None:
@@ -103,7 +106,7 @@ class Trainer:
 
     def finish(self, process: Any) -> None:
         """Let a training go on to its end, and evaluate it."""
-        os.killpg(process.pid, signal.SIGCONT)
+        (self.project.root / GO_ON).touch()
         process.join(60)
         assert process.exitcode == 0
         evaluated(self.project)
@@ -115,8 +118,21 @@ def trainer(project: Project, processes: Any) -> Trainer:
 
 
 def train(root: Path) -> None:
-    """`python pipeline/train.py watched` in a process group of its own; tells more often."""
-    training.RECORD_SECONDS = 0.05
+    """`python pipeline/train.py watched` in a process group of its own.
+
+    It records whatever it evaluates until it waits, and its end.
+    """
+    check = training._check_finite
+
+    def check_and_wait(loss: Tensor, chunk: training.Chunk, epoch: int) -> None:
+        check(loss, chunk, epoch)
+        if epoch > MIDDLE:
+            training.RECORD_SECONDS = math.inf
+            while not Path(GO_ON).exists():
+                time.sleep(0.02)
+
+    training.RECORD_SECONDS = 0
+    training._check_finite = check_and_wait
     os.setsid()
     os.chdir(root)
     os.environ.update(WORKERS)
@@ -131,6 +147,11 @@ def evaluated(project: Project) -> None:
 def lines(project: Project) -> list[dict[str, object]]:
     found = journal.read(project.root / paths.journal(NAME))
     return found.epochs if found else []
+
+
+def models_in_the_middle(project: Project) -> int:
+    places = [line["splits"] for line in lines(project) if line["epoch"] == MIDDLE]
+    return sum(len(splits) for splits in places)
 
 
 def status(project: Project) -> str:
@@ -178,7 +199,7 @@ def assert_as_if_never_watched(project: Project) -> None:
 def test_a_training_is_seen_while_it_goes_on_and_then_tracked_in_the_same_runs(
     project: Project, trainer: Trainer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with trainer.stopped() as process:
+    with trainer.waiting() as process:
         look(project, times=2)
         assert statuses(project)["parent"] == "RUNNING"
         parent, known = run_of(project, NAME), len(lines(project))
@@ -226,6 +247,7 @@ def test_a_training_that_diverges_fails_in_the_same_run(project: Project, traine
         os.killpg(process.pid, signal.SIGSTOP)
         look(project)
         begun = run_of(project, NAME).info.run_id
+        os.killpg(process.pid, signal.SIGCONT)
         trainer.finish(process)
     look(project)
     assert statuses(project)["parent"] == "FAILED"
@@ -237,11 +259,11 @@ def test_a_training_that_diverges_fails_in_the_same_run(project: Project, traine
 def test_tracking_leaves_a_training_alone_that_goes_on(project: Project, trainer: Trainer) -> None:
     """Its results are the same, so at the end the runs that were there before stay."""
     with trainer.running() as process:
-        process.join()
-    evaluated(project)
+        trainer.finish(process)
+    (project.root / GO_ON).unlink()
     project.track()
     tracked = ids(project)
-    with trainer.stopped() as process:
+    with trainer.waiting() as process:
         look(project)
         begun = ids(project) - tracked
         assert 1 < len(begun) <= RUNS
@@ -265,18 +287,18 @@ def test_killed_trainings_leave_nothing_once_the_variant_was_trained(
     project: Project, trainer: Trainer
 ) -> None:
     """The follower sees the end of the first, and sees of the second only that there is a third."""
-    with trainer.stopped() as process:
+    with trainer.waiting() as process:
         look(project)
         trainer.kill(process)
     look(project)
     assert statuses(project)["parent"] == "KILLED"
     assert "RUNNING" not in statuses(project).values()
     first = ids(project)
-    with trainer.stopped() as process:
+    with trainer.waiting() as process:
         look(project)
         trainer.kill(process)
     second = ids(project) - first
-    with trainer.stopped() as process:
+    with trainer.waiting() as process:
         look(project)
         ended = {run.info.run_id: run.info.status for run in runs_of(project)}
         assert {ended[run_id] for run_id in second} == {"KILLED"}
@@ -290,7 +312,7 @@ def test_killed_trainings_leave_nothing_once_the_variant_was_trained(
 def test_a_killed_training_that_nobody_repeats_is_deleted_by_track(
     project: Project, trainer: Trainer
 ) -> None:
-    with trainer.stopped() as process:
+    with trainer.waiting() as process:
         look(project)
         trainer.kill(process)
     assert project.track().missing == [NAME]
@@ -299,7 +321,7 @@ def test_a_killed_training_that_nobody_repeats_is_deleted_by_track(
 
 def test_a_killed_follower_and_then_another(project: Project, trainer: Trainer) -> None:
     """Two real ones: the second takes up the runs of the first, and ends with Ctrl-C."""
-    with trainer.stopped() as process:
+    with trainer.waiting() as process:
         first = trainer.processes.Process(target=tracking.follow, args=(project.root, {}, 0.1))
         first.start()
         wait_for(lambda: len(ids(project)) >= 3)
@@ -309,7 +331,7 @@ def test_a_killed_follower_and_then_another(project: Project, trainer: Trainer) 
         with following(project) as second:
             assert second.stdout is not None
             assert second.stdout.readline().startswith(f"{NAME}: epoch ")
-            os.killpg(process.pid, signal.SIGCONT)
+            (project.root / GO_ON).touch()
             process.join(60)
             wait_for(lambda: "RUNNING" not in statuses(project).values())
             time.sleep(1)  # another look, which says what the last one mirrored
@@ -345,7 +367,7 @@ def test_track_killed_in_the_middle_of_taking_over(
     def die(*_: object, **__: object) -> None:
         raise Killed
 
-    with trainer.stopped() as process:
+    with trainer.waiting() as process:
         look(project)
         trainer.finish(process)
     for method in ("update_run", "log_inputs", "delete_tag"):
@@ -382,7 +404,7 @@ def test_a_journal_that_cannot_be_written_stops_no_training(
 
 
 def test_a_torn_line_is_not_there_yet(project: Project, trainer: Trainer) -> None:
-    with trainer.stopped() as process:
+    with trainer.waiting() as process:
         look(project)
         path, known = project.root / paths.journal(NAME), len(lines(project))
         seen = {split: curve(project, split) for split in statuses(project) if split != "parent"}
@@ -422,7 +444,7 @@ def test_a_server_that_dies_and_comes_back(
             compare.update(content(server))
 
     compare: dict[str, object] = {}
-    with trainer.stopped() as process:
+    with trainer.waiting() as process:
         script = looks(process)
         tracking.follow(project.root, environ, 0.1, lambda: next(script, False))
     said = capsys.readouterr().out
@@ -436,7 +458,7 @@ def test_a_server_that_dies_and_comes_back(
 def test_the_ui_with_a_follower_ends_as_one(project: Project, trainer: Trainer) -> None:
     port = free_port()
     command = [sys.executable, "-m", "foldwise.cli", "ui", "--follow", "--port", str(port)]
-    with trainer.stopped(), serving(project.root, port, command) as process:
+    with trainer.waiting(), serving(project.root, port, command) as process:
         wait_for(lambda: statuses(project).get("parent") == "RUNNING")
         assert len(psutil.Process(process.pid).children()) >= 2  # the follower, and a worker
         os.killpg(process.pid, signal.SIGINT)
