@@ -57,7 +57,8 @@ class SonarModel(nn.Module):
         x = self.act2(self.layer2(x))
         if self.dropout2 is not None:
             x = self.dropout2(x)
-        return self.sigmoid(self.output(x))
+        probability: Tensor = self.sigmoid(self.output(x))
+        return probability
 
 
 def train_sonar(
@@ -143,7 +144,8 @@ class PictureModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, 32, 32) to logits (B, 10)."""
-        return self.layers(x)
+        logits: Tensor = self.layers(x)
+        return logits
 
 
 def cifar_steps(model: nn.Module, pictures: Pictures) -> Iterator[float]:

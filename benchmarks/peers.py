@@ -70,7 +70,7 @@ def _plain_epoch(model: nn.Module, X: Tensor, y: Tensor, size: Size) -> int:
     """At most ten times the slow loops' steps of one epoch; their number."""
     loss_function = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=CIFAR_RATE, fused=True)
-    batches = torch.randperm(len(X)).split(CIFAR_BATCH)[: 10 * size.steps]
+    batches = torch.split(torch.randperm(len(X)), CIFAR_BATCH)[: 10 * size.steps]
     for rows in batches:
         optimizer.zero_grad()
         loss_function(model(X[rows]), y[rows]).backward()

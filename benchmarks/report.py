@@ -112,7 +112,7 @@ def _cost_line(results: Results, name: str) -> list[str]:
 
 
 def _milliseconds(run: dict[str, Any]) -> float:
-    samples = run["samples"]
+    samples: list[dict[str, float]] = run["samples"]
     return 1000 * sum(s["seconds"] for s in samples) / sum(s["count"] for s in samples)
 
 

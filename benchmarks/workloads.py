@@ -1,5 +1,6 @@
 """The data, variants and splits that every contender trains on: those of the notebook."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,13 @@ def _has(folder: Path) -> bool:
 
 
 def _first(data: Dataset, rows: int) -> Dataset:
-    parts = {"X": data.X[:rows], "y": data.y[:rows]}
-    if data.X_test is not None and data.y_test is not None:
-        parts |= {"X_test": data.X_test[: rows // 5], "y_test": data.y_test[: rows // 5]}
-    fixed = {"class_names": data.class_names, "scale": data.scale, "edition": data.edition}
-    return Dataset(name=data.name, **{"X_test": None, "y_test": None, **parts}, **fixed)
+    return replace(
+        data,
+        X=data.X[:rows],
+        y=data.y[:rows],
+        X_test=None if data.X_test is None else data.X_test[: rows // 5],
+        y_test=None if data.y_test is None else data.y_test[: rows // 5],
+    )
 
 
 def _made_up(name: str, shape: tuple[int, ...], classes: int, test_rows: int) -> Dataset:
@@ -97,9 +100,9 @@ def _made_up(name: str, shape: tuple[int, ...], classes: int, test_rows: int) ->
     if len(shape) > 2:
         X = (X * 127).astype(np.uint8)
     scale = 255.0 if len(shape) > 2 else 1.0
-    test = (X[:test_rows], y[:test_rows]) if test_rows else (None, None)
+    X_test, y_test = (X[:test_rows], y[:test_rows]) if test_rows else (None, None)
     names = tuple(f"class{k}" for k in range(classes))
-    return Dataset(name, X, y, *test, names, scale, "made-up")
+    return Dataset(name, X, y, X_test, y_test, names, scale, "made-up")
 
 
 def plan(variant: Variant, data: Dataset) -> list[Split]:
