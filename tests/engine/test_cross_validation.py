@@ -224,3 +224,31 @@ def test_a_killed_worker_is_said_clearly() -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"a worker process died" in errors
+
+
+AUTOGRAD_HAS_THREADS = """
+import torch
+from builders import dataset, variant
+from foldwise.engine.cross_validation import cross_validate
+from foldwise.splits import split_table
+torch.export.export(torch.nn.Linear(3, 2), (torch.ones(4, 3),))
+torch.ones((), requires_grad=True).backward()
+v, data = variant(), dataset(rows=41)
+run = cross_validate(v, data, split_table(data.y, v.cv), "d", {"FOLDWISE_WORKERS": "2"})
+print(run.manifest["status"], len(run.diagnostics))
+"""
+
+
+def test_a_process_whose_autograd_has_threads_can_have_workers() -> None:
+    """A copy of it cannot use autograd, which the probe does."""
+    done = subprocess.run(
+        [sys.executable, "-c", AUTOGRAD_HAS_THREADS],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ".", "FOLDWISE_DEVICE": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr
+    status, rows = done.stdout.split()
+    assert status == "complete"
+    assert int(rows) > 0

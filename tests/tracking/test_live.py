@@ -128,8 +128,7 @@ def train(root: Path) -> None:
         check(loss, chunk, epoch)
         if epoch > MIDDLE:
             training.RECORD_SECONDS = math.inf
-            while not Path(GO_ON).exists():
-                time.sleep(0.02)
+            wait_for(Path(GO_ON).exists, seconds=300)
 
     training.RECORD_SECONDS = 0
     training._check_finite = check_and_wait
@@ -159,8 +158,8 @@ def status(project: Project) -> str:
     return found.status if found else ""
 
 
-def wait_for(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)

@@ -215,7 +215,7 @@ def test_a_killed_server(project: Project, proxy: Proxy, expected: dict[str, Any
     with pytest.raises(TrackingError, match=f"does not answer.*Connection refused.*{SAFE}"):
         project.on(proxy.target.uri).track()
     proxy.target.start()
-    assert {run.info.status for run in runs_of(there)} == {"FINISHED", "RUNNING"}
+    assert "RUNNING" in {run.info.status for run in runs_of(there)}
     summary = track_at_last(there, expected, proxy)
     assert summary.repaired >= 1
 

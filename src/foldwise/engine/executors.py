@@ -22,7 +22,6 @@ from foldwise.engine import kernels
 from foldwise.engine.training import Chunk, Recorded, Trained, train
 from foldwise.errors import ConfigError, TrainingError
 
-FORKS = sys.platform == "linux"
 _worker: dict[str, Any] = {}  # what a worker process was given when it started
 
 
@@ -112,11 +111,12 @@ def _train_in_processes(
     record: Callable[[Recorded], object],
 ) -> list[Trained]:
     """Longest chunks first, so that the workers finish together."""
-    context = multiprocessing.get_context("fork" if FORKS else "spawn")
+    start = _start_method()
+    context = multiprocessing.get_context(start)
     ticks = context.SimpleQueue()
     results: dict[int, Trained] = {}
     order = sorted(range(len(chunks)), key=lambda i: _cost(chunks[i]), reverse=True)
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (dataset, ticks))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (dataset, ticks, start))
     ended = threading.Event()
     reader = threading.Thread(target=_drain, args=(ticks, ended, progress, record), daemon=True)
     try:
@@ -134,6 +134,28 @@ def _train_in_processes(
         ended.set()  # not a message: a worker that was killed while it wrote one holds the queue
         reader.join(timeout=5)
     return [results[i] for i in range(len(chunks))]
+
+
+def _start_method() -> str:
+    """How workers start: as copies of this process, which is quick, if autograd works in a copy.
+
+    It does not once it has threads of its own here, as with a GPU or after `torch.export`:
+    https://github.com/pytorch/pytorch/wiki/Autograd-and-Fork
+    """
+    if sys.platform != "linux":
+        return "spawn"
+    copy = multiprocessing.get_context("fork").Process(target=_exit_with_a_gradient)
+    copy.start()
+    copy.join()
+    return "spawn" if copy.exitcode else "fork"
+
+
+def _exit_with_a_gradient() -> None:
+    try:
+        torch.ones((), requires_grad=True).backward()  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        os._exit(1)
+    os._exit(0)
 
 
 def _cost(chunk: Chunk) -> int:
@@ -158,9 +180,9 @@ def _drain(
             progress(tick)
 
 
-def _start_worker(dataset: Dataset, ticks: Any) -> None:
+def _start_worker(dataset: Dataset, ticks: Any, start: str) -> None:
     torch.set_num_threads(1)
-    if not FORKS:
+    if start == "spawn":
         threadpool_limits(1)
     _worker.update(dataset=dataset, ticks=ticks)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
