@@ -136,8 +136,9 @@ def test_devices() -> None:
 
 
 def journalled(workers: int) -> tuple[RunFiles, list[dict[str, Any]]]:
-    """A run, and the lines of its journal."""
-    v, data = variant(repeats=2, training={"epochs": 150}), dataset(rows=41, test_rows=5)
+    """A run without a probe, and the lines of its journal."""
+    v = variant(repeats=2, training={"epochs": 150, "probe": [9, 9]})
+    data = dataset(rows=41, test_rows=5)
     environ = {"FOLDWISE_WORKERS": str(workers), "FOLDWISE_DEVICE": "cpu"}
     table, lines = split_table(data.y, v.cv), list[str]()
     run = cross_validate(
@@ -151,6 +152,7 @@ def test_a_journal_has_the_very_numbers_of_the_run(
     workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cross_validation, "STACK_BYTES", 4000)  # several chunks
+    monkeypatch.setattr(executors, "_start_method", lambda: "fork")  # what is set here, too
     monkeypatch.setattr(training, "RECORD_SECONDS", 0)
     run, (header, *epochs) = journalled(workers)
     assert header["manifest"] == run.manifest
