@@ -258,8 +258,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: python -m benchmarks.pipeline --rounds 1 --idle 3",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rounds", type=int, default=3, help="from an empty workspace (3)")
-    parser.add_argument("--idle", type=int, default=5, help="runs with nothing to do (5)")
+    count: dict[str, Any] = {"type": int, "choices": range(1, 10), "metavar": "1…9"}
+    parser.add_argument("--rounds", **count, default=3, help="from an empty workspace (3)")
+    parser.add_argument("--idle", **count, default=5, help="runs with nothing to do (5)")
     parser.add_argument("--folder", type=Path, help="where the temporary workspaces go")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="JSON")
     return parser
