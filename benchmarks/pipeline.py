@@ -38,7 +38,10 @@ Lines = list[tuple[float, str]]
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line, measure, print, write."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error(f"--rounds: {options.rounds} is not a whole number above 0")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         clone, trivial = Path(folder) / "clone", Path(folder) / "trivial"
         make_clone(clone)
@@ -258,9 +261,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: python -m benchmarks.pipeline --rounds 1 --idle 3",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    count: dict[str, Any] = {"type": int, "choices": range(1, 10), "metavar": "1…9"}
-    parser.add_argument("--rounds", **count, default=3, help="from an empty workspace (3)")
-    parser.add_argument("--idle", **count, default=5, help="runs with nothing to do (5)")
+    parser.add_argument("--rounds", type=int, default=3, help="from an empty workspace (3)")
+    parser.add_argument("--idle", type=int, default=5, help="runs with nothing to do (5)")
     parser.add_argument("--folder", type=Path, help="where the temporary workspaces go")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="JSON")
     return parser

@@ -195,13 +195,18 @@ cross_validate(v, data, split_table(data.y, v.cv), "d", {"FOLDWISE_WORKERS": "2"
 """
 
 
-def start_long_training() -> tuple["subprocess.Popen[bytes]", list[psutil.Process]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", LONG],
+def start(program: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
         cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": "."},
+        env={**os.environ, "PYTHONPATH": ".", "FOLDWISE_DEVICE": "cpu"},
     )
+
+
+def start_long_training() -> tuple["subprocess.Popen[bytes]", list[psutil.Process]]:
+    process = start(LONG)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         children = psutil.Process(process.pid).children()
@@ -243,14 +248,9 @@ print(run.manifest["status"], len(run.diagnostics))
 
 def test_a_process_whose_autograd_has_threads_can_have_workers() -> None:
     """A copy of it cannot use autograd, which the probe does."""
-    done = subprocess.run(
-        [sys.executable, "-c", AUTOGRAD_HAS_THREADS],
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": ".", "FOLDWISE_DEVICE": "cpu"},
-    )
-    assert done.returncode == 0, done.stderr
-    status, rows = done.stdout.split()
-    assert status == "complete"
+    process = start(AUTOGRAD_HAS_THREADS)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors.decode()
+    status, rows = output.split()
+    assert status == b"complete"
     assert int(rows) > 0

@@ -92,6 +92,7 @@ class Trainer:
     @contextmanager
     def waiting(self) -> Iterator[Any]:
         """One that has recorded half of its epochs, for all models, and holds still."""
+        (self.project.root / GO_ON).unlink(missing_ok=True)
         with self.running() as process:
             wait_for(lambda: status(self.project) == "running")
             wait_for(lambda: models_in_the_middle(self.project) == RUNS - 1)
@@ -104,11 +105,15 @@ class Trainer:
         process.join(60)
         wait_for(lambda: status(self.project) != "running")
 
-    def finish(self, process: Any) -> None:
-        """Let a training go on to its end, and evaluate it."""
+    def go_on(self, process: Any) -> None:
+        """Let a training go on to its end."""
         (self.project.root / GO_ON).touch()
         process.join(60)
         assert process.exitcode == 0
+
+    def finish(self, process: Any) -> None:
+        """Let a training go on to its end, and evaluate it."""
+        self.go_on(process)
         evaluated(self.project)
 
 
@@ -259,7 +264,6 @@ def test_tracking_leaves_a_training_alone_that_goes_on(project: Project, trainer
     """Its results are the same, so at the end the runs that were there before stay."""
     with trainer.running() as process:
         trainer.finish(process)
-    (project.root / GO_ON).unlink()
     project.track()
     tracked = ids(project)
     with trainer.waiting() as process:
@@ -330,8 +334,7 @@ def test_a_killed_follower_and_then_another(project: Project, trainer: Trainer) 
         with following(project) as second:
             assert second.stdout is not None
             assert second.stdout.readline().startswith(f"{NAME}: epoch ")
-            (project.root / GO_ON).touch()
-            process.join(60)
+            trainer.go_on(process)
             wait_for(lambda: "RUNNING" not in statuses(project).values())
             time.sleep(1)  # another look, which says what the last one mirrored
             second.send_signal(signal.SIGINT)

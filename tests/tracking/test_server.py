@@ -197,25 +197,29 @@ def test_a_server_that_asks_to_come_back_in_an_hour(project: Project, proxy: Pro
 # --- deaths -----------------------------------------------------------------------------------
 
 
-def once_at(number: int, do: Callable[[], object]) -> Plan:
-    """Something happens right after a request arrived, before it is passed on."""
+def once_at(number: int, do: Callable[[], object], end: str = "") -> Plan:
+    """Something happens right after a request arrived, before it is passed on.
 
-    def plan(n: int, *_: str) -> None:
-        if n == number:
+    Requests are counted whose path has this end.
+    """
+    count = itertools.count(1)
+
+    def plan(_: int, __: str, path: str) -> None:
+        if path.endswith(end) and next(count) == number:
             do()
 
     return plan
 
 
 def test_a_killed_server(project: Project, proxy: Proxy, expected: dict[str, Any]) -> None:
-    proxy.follow(once_at(50, proxy.target.kill))
+    proxy.follow(once_at(2, proxy.target.kill, "/runs/update"))  # where the second run is to end
     there = project.on(proxy.uri, **QUICK)
     with pytest.raises(TrackingError, match=f"stopped answering.*{SAFE}"):
         there.track(charts=charts)
     with pytest.raises(TrackingError, match=f"does not answer.*Connection refused.*{SAFE}"):
         project.on(proxy.target.uri).track()
     proxy.target.start()
-    assert "RUNNING" in {run.info.status for run in runs_of(there)}
+    assert {run.info.status for run in runs_of(there)} == {"FINISHED", "RUNNING"}
     summary = track_at_last(there, expected, proxy)
     assert summary.repaired >= 1
 
