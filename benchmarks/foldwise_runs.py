@@ -11,10 +11,11 @@ from threadpoolctl import threadpool_limits
 from benchmarks import workloads
 from benchmarks.measuring import Outcome, Sample, Size, SkipError, timed
 from benchmarks.protocol import CIFAR, CIFAR_BATCH, EPOCHS, SONAR
-from foldwise import config
-from foldwise.config import Variant
+from foldwise.core import config
+from foldwise.core.config import Variant
 from foldwise.datasets.prepared import Dataset
-from foldwise.engine import cross_validation, kernels, training
+from foldwise.engine import cross_validation
+from foldwise.numerics import kernels, training
 from foldwise.results import RunFiles
 from foldwise.splits import splits
 

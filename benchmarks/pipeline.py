@@ -23,10 +23,10 @@ from benchmarks.harness import ROOT, measure
 from benchmarks.stages import Stage, by_kind, stages
 from benchmarks.summary import Results, Spread, ratio_of_medians, spread, table, times
 from benchmarks.targets import Target
-from foldwise import config, paths
-from foldwise.config import Config, Variant
+from foldwise.core import config, paths
+from foldwise.core.config import Config, Variant
+from foldwise.core.files import write_text
 from foldwise.datasets.prepared import load_meta
-from foldwise.files import write_text
 
 OUTPUT = ROOT / "benchmarks/pipeline.json"
 EARLIER = ("dvc.lock", "metrics", "comparisons")  # results in git, which `repro` would reuse

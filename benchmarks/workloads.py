@@ -17,8 +17,8 @@ from benchmarks.protocol import (
     SONAR_MOMENTUM,
     SONAR_RATE,
 )
-from foldwise import paths
-from foldwise.config import CrossValidation, Network, Training, Variant
+from foldwise.core import paths
+from foldwise.core.config import CrossValidation, Network, Training, Variant
 from foldwise.datasets import prepared
 from foldwise.datasets.prepared import META, Dataset
 from foldwise.splits import Split, split_table, splits

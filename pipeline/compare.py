@@ -8,8 +8,9 @@ import json
 
 import pandas as pd
 
-from foldwise import config, files, paths, results, stage
+from foldwise import results
 from foldwise.comparison import VariantResult, compare_study
+from foldwise.core import config, files, paths, processes
 
 
 def read(variant: str) -> VariantResult:
@@ -31,4 +32,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "study", "sonar")
+    processes.run(main, "study", "sonar")

@@ -5,8 +5,8 @@ Writes data/raw/<dataset>/ with the files and provenance.json.
 
 import os
 
-from foldwise import config, paths, stage
-from foldwise.datasets.fetch import fetch
+from foldwise.core import config, paths, processes
+from foldwise.datasets.download import fetch
 
 
 def main(name: str) -> None:
@@ -16,4 +16,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "dataset", "sonar")
+    processes.run(main, "dataset", "sonar")

@@ -4,7 +4,8 @@ Reads runs/<variant>/, writes metrics/<variant>.json (numbers for `dvc metrics`)
 metrics/<variant>.csv (scores per split).
 """
 
-from foldwise import config, files, paths, results, stage
+from foldwise import results
+from foldwise.core import config, files, paths, processes
 from foldwise.evaluation import evaluate
 
 
@@ -23,4 +24,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "variant", "sonar-baseline")
+    processes.run(main, "variant", "sonar-baseline")

@@ -3,8 +3,9 @@
 Reads data/raw/<dataset>/, writes data/prepared/<dataset>/.
 """
 
-from foldwise import config, paths, stage
-from foldwise.datasets import prepared, provenance, registry
+from foldwise.core import config, paths, processes
+from foldwise.datasets import prepared, provenance
+from foldwise.datasets import readers as registry
 
 
 def main(name: str) -> None:
@@ -18,4 +19,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "dataset", "sonar")
+    processes.run(main, "dataset", "sonar")

@@ -4,7 +4,8 @@ Reads metrics/, comparisons/ and runs/ of what params.yaml declares, writes plot
 `dvc plots` and reports/index.html.
 """
 
-from foldwise import config, paths, reporting, stage
+from foldwise import reporting
+from foldwise.core import config, paths, processes
 
 
 def main() -> None:
@@ -16,4 +17,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run_whole(main)
+    processes.run_whole(main)

@@ -4,7 +4,7 @@ Reads data/prepared/<dataset>/, writes data/splits/<study>.parquet, which also c
 digest of the data it belongs to.
 """
 
-from foldwise import config, files, paths, stage
+from foldwise.core import config, files, paths, processes
 from foldwise.datasets import prepared
 from foldwise.splits import split_table
 
@@ -19,4 +19,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "study", "sonar")
+    processes.run(main, "study", "sonar")

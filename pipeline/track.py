@@ -6,7 +6,8 @@ MLFLOW_TRACKING_URI says where; without it, mlflow.db and mlartifacts/ in the pr
 import os
 from pathlib import Path
 
-from foldwise import config, paths, reporting, stage, tracking
+from foldwise import reporting, tracking
+from foldwise.core import config, paths, processes
 
 
 def main() -> None:
@@ -18,4 +19,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run_whole(main)
+    processes.run_whole(main)

@@ -9,10 +9,11 @@ import sys
 
 import pandas as pd
 
-from foldwise import config, files, paths, results, stage
+from foldwise import results
+from foldwise.core import config, files, paths, processes
+from foldwise.core.errors import DataError
 from foldwise.datasets import prepared
 from foldwise.engine.cross_validation import cross_validate
-from foldwise.errors import DataError
 from foldwise.journal import Recorder
 
 
@@ -33,4 +34,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main, "variant", "sonar-baseline")
+    processes.run(main, "variant", "sonar-baseline")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from foldwise.config import CrossValidation, Network, Training, Variant
+from foldwise.core.config import CrossValidation, Network, Training, Variant
 from foldwise.datasets.prepared import Dataset
 
 

@@ -35,11 +35,11 @@ from benchmarks import (
 from benchmarks.measuring import QUICK, Outcome, timed
 from benchmarks.parallel import in_processes
 from benchmarks.protocol import CIFAR, SONAR
-from foldwise.engine import networks, randomness
-from foldwise.config import Variant
+from foldwise.numerics import networks, randomness
+from foldwise.core.config import Variant
 from foldwise.datasets.prepared import Dataset
-from foldwise.engine.networks import StackedNetwork
-from foldwise.engine.training import Chunk, train
+from foldwise.numerics.networks import StackedNetwork
+from foldwise.numerics.training import Chunk, train
 
 
 def made_up_sonar() -> Dataset:

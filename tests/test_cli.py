@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from foldwise import cli, config, revisions
-from foldwise.errors import ComparisonError
+from foldwise import cli, revisions
+from foldwise.core import config
+from foldwise.core.errors import ComparisonError
 
 ROOT = Path(__file__).parent.parent
 

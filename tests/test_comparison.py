@@ -25,8 +25,8 @@ from foldwise.comparison import (
     sentence,
     verdict,
 )
-from foldwise.config import ComparisonConfig, CrossValidation, Sgd, Study, Training
-from foldwise.errors import ComparisonError
+from foldwise.core.config import ComparisonConfig, CrossValidation, Sgd, Study, Training
+from foldwise.core.errors import ComparisonError
 from foldwise.evaluation import evaluate
 
 # --- statistics -------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ import pytest
 from imports import PACKAGE, ROOT, closure, imported
 from ruamel.yaml import YAML
 
-from foldwise import config
-from foldwise.errors import ConfigError
+from foldwise.core import config
+from foldwise.core.errors import ConfigError
 
 pytestmark = pytest.mark.contract
 

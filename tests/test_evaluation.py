@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as reference
 
-from foldwise.errors import ResultsError
+from foldwise.core.errors import ResultsError
 from foldwise.evaluation import (
     COLUMNS,
     confusion,

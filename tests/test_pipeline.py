@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from foldwise import config, demo, paths, reporting, tracking
+from foldwise import demo, reporting, tracking
+from foldwise.core import config, paths
 
 ROOT = Path(__file__).parent.parent
 pytestmark = [

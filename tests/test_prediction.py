@@ -13,11 +13,12 @@ import pytest
 from builders import dataset, images, variant
 from PIL import Image
 
-from foldwise import cli, paths, prediction, results
-from foldwise.config import Variant
+from foldwise import cli, prediction, results
+from foldwise.core import paths
+from foldwise.core.config import Variant
+from foldwise.core.errors import DataError, ResultsError
 from foldwise.datasets.prepared import Dataset
 from foldwise.engine.cross_validation import cross_validate
-from foldwise.errors import DataError, ResultsError
 from foldwise.splits import split_table
 
 ROW = "1,2,3,4,5,6"

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foldwise import files, results
-from foldwise.errors import ResultsError
+from foldwise import results
+from foldwise.core import files
+from foldwise.core.errors import ResultsError
 from foldwise.results import RunFiles
 
 

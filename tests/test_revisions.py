@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foldwise import demo, files, paths, revisions
-from foldwise.errors import ComparisonError, ConfigError
+from foldwise import demo, revisions
+from foldwise.core import files, paths
+from foldwise.core.errors import ComparisonError, ConfigError
 from foldwise.evaluation import evaluate, split_digest
 
 ROOT = Path(__file__).parent.parent

@@ -6,8 +6,8 @@ from builders import dataset, variant
 
 from foldwise import simulation
 from foldwise.comparison import corrected_t_test
-from foldwise.config import CrossValidation
-from foldwise.errors import ComparisonError
+from foldwise.core.config import CrossValidation
+from foldwise.core.errors import ComparisonError
 from foldwise.simulation import Outcomes, Scenario
 from foldwise.splits import split_table
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
-from foldwise.config import CrossValidation
-from foldwise.errors import DataError
+from foldwise.core.config import CrossValidation
+from foldwise.core.errors import DataError
 from foldwise.results import REFIT
 from foldwise.splits import split_table, splits
 

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from foldwise import cli_tracking, config, demo, paths, reporting, revisions, stage, tracking
-from foldwise.errors import FoldwiseError
+from foldwise import cli_tracking, demo, reporting, revisions, tracking
+from foldwise.core import config, paths, processes
+from foldwise.core.errors import FoldwiseError
 
 README = Path("README.md")
 LINKED_REPORT = Path("reports/with-links.html")
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.update(tracking.TELEMETRY_OFF)
     parsed = _parser().parse_args(arguments)
     work: Callable[[argparse.Namespace], None] = parsed.work
-    stage.exit_with(lambda: work(parsed))
+    processes.exit_with(lambda: work(parsed))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from foldwise import config, paths, reporting, tracking
-from foldwise.findings import Finding
+from foldwise import reporting, tracking
+from foldwise.core import config, paths
+from foldwise.doctor.findings import Finding
 
 INTERVAL = 10.0  # seconds between two looks at the journals
 
@@ -200,7 +201,9 @@ def _promote(arguments: argparse.Namespace) -> None:
 
 def _doctor(arguments: argparse.Namespace) -> None:
     """Find what is wrong with the workspace and the MLflow store, and mend it with --fix."""
-    from foldwise import doctor  # imports DVC, which the other commands can do without
+    from foldwise.doctor import (
+        workspace as doctor,  # imports DVC, which the other commands can do without
+    )
 
     def examine() -> list[Finding]:
         found = doctor.examine(Path.cwd(), os.environ, _mirror)

@@ -11,9 +11,9 @@ from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from foldwise import config, paths
-from foldwise.config import Config
-from foldwise.errors import ComparisonError, ConfigError
+from foldwise.core import config, paths
+from foldwise.core.config import Config
+from foldwise.core.errors import ComparisonError, ConfigError
 
 WORKSPACE = "workspace"
 LOCK = "dvc.lock"

@@ -1,132 +1,94 @@
-"""Predictions → metrics: how well one variant did, with its spread and its protocol.
-
-Every number that leaves this module is rounded to ten significant digits: below that the order
-of a sum decides, which differs between machines and would fill git diffs with noise.
-"""
+"""Predictions → metrics: how well one variant did, with its spread and its protocol."""
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
-from foldwise.errors import ResultsError
-from foldwise.results import REFIT, probabilities
+from foldwise import statistics
+from foldwise.core.errors import ResultsError
+from foldwise.core.files import short
+from foldwise.metrics import METRICS, Metric, confusion
+from foldwise.numerics.split import REFIT, split_name
+from foldwise.results.evaluations import (
+    COLUMNS,
+    SPLIT,
+    Evaluation,
+    Gap,
+    Metrics,
+    Score,
+    TestScores,
+)
+from foldwise.results.runs import Manifest, Run, RunFolder, probabilities
 
-SPLIT = ["repeat", "fold"]
-SCORES = ("accuracy", "log_loss", "brier")
-COLUMNS = [*SPLIT, "n_train", "n_validation", *SCORES, "train_accuracy", "train_loss"]
-COLUMNS += ["test_accuracy"]
-DIGITS = 10
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What evaluating one variant yields. J splits.
-
-    Attributes:
-        metrics: numbers, names and nested dicts of them, never lists, for `dvc metrics`. SD and
-            SE are told apart in the keys: `sd_over_splits` is a spread (ddof=1), `se_corrected`
-            an error of the mean. A failed run has `status`, `reason` and no scores.
-            `data_digest` and `split_digest` say with which other results, of any commit, these
-            are paired.
-        scores: (J, 10), a line per split in the order of (repeat, fold): repeat, fold, n_train,
-            n_validation, accuracy, log_loss, brier (of its held-out rows), train_accuracy,
-            train_loss (after the last epoch), test_accuracy (NaN where there are no test rows).
-    """
-
-    metrics: dict[str, Any]
-    scores: pd.DataFrame
+Rows = tuple[np.ndarray, np.ndarray]  # labels (n,), probabilities (n, K)
 
 
-def evaluate(
-    manifest: dict[str, Any],
-    history: pd.DataFrame,
-    predictions: pd.DataFrame,
-    test_predictions: pd.DataFrame,
-) -> Evaluation:
-    """Metrics and scores per split of one variant's run; the tables are those of `RunFiles`.
+def evaluate(run: Run | RunFolder, metric: str = "accuracy") -> Evaluation:
+    """Metrics, and scores per split, of one variant's run.
 
     `recall` is over the held-out rows of all repeats together: with r repeats every row counts
-    r times. `gap` is train minus validation for accuracy and validation minus
-    train for the training loss, so that more is always more overfitting.
+    r times. `gap` is train minus validation for accuracy and validation minus train for the
+    training loss, so that more is always more overfitting.
+
+    Args:
+        run: what training left.
+        metric: the study's primary one, whose mean gets a corrected interval.
 
     Raises:
-        ResultsError: the tables do not belong to the manifest: other splits or other classes.
+        ResultsError: the tables do not belong to the manifest (other splits or other classes), or
+            the primary metric cannot be computed; it names the split.
     """
-    metrics = _identity(manifest)
-    if manifest["status"] != "complete":
-        empty = pd.DataFrame({name: pd.Series(dtype=np.float64) for name in COLUMNS})
-        return Evaluation({**metrics, "reason": str(manifest["reason"])}, empty)
-    _check(manifest, history, predictions, test_predictions)
-    scores = split_scores(history, predictions, test_predictions)
-    folds = manifest["variant"]["cv"]["folds"]
-    metrics |= {"splits": len(scores), "rows": int(predictions["row"].nunique())}
-    metrics["split_digest"] = split_digest(predictions)
-    metrics |= _summary(scores, folds) | _training(history)
-    metrics["recall"] = _recall(confusion(predictions, manifest["dataset"]["class_names"]))
-    if len(test_predictions):
-        metrics["test"] = _test(test_predictions)
-    columns = [*SCORES, "train_accuracy", "train_loss", "test_accuracy"]
-    return Evaluation(significant(metrics), scores.assign(**scores[columns].map(_rounded)))
-
-
-def split_scores(
-    history: pd.DataFrame, predictions: pd.DataFrame, test_predictions: pd.DataFrame
-) -> pd.DataFrame:
-    """Scores of every split but `refit`, unrounded; columns as in `Evaluation.scores`."""
-    by_split = row_scores(predictions).groupby(SPLIT)
-    scores = by_split[list(SCORES)].mean()
-    scores["n_validation"] = by_split.size()
-    rows = scores.groupby("repeat")["n_validation"].transform("sum")
-    scores["n_train"] = rows - scores["n_validation"]
-    last = _last_epoch(history).set_index(SPLIT)
-    scores = scores.join(last[["train_accuracy", "train_loss"]])
-    test = row_scores(test_predictions).groupby(SPLIT)["accuracy"].mean().rename("test_accuracy")
-    return scores.join(test).reset_index()[COLUMNS]
-
-
-def row_scores(table: pd.DataFrame) -> pd.DataFrame:
-    """Score every line of a prediction table: row, repeat, fold, accuracy, log_loss, brier.
-
-    accuracy: 1 where the most probable class is the label, else 0; a tie goes to the lower
-        class, so that of two classes .5 is class 0, as `torch.round` has it.
-    log_loss: −log p(label), p clipped to [ε, 1 − ε] with the ε of float64, as
-        `sklearn.metrics.log_loss` clips it.
-    brier: squared differences between probabilities and the one-hot label, summed over classes
-        (Brier 1950), and halved for two classes, as `sklearn.metrics.brier_score_loss` does with
-        scale_by_half="auto": in [0, 1] for two classes, in [0, 2] for more.
-    """
-    p, labels = probabilities(table), table["label"].to_numpy(dtype=np.intp)  # (rows, K), (rows,)
-    epsilon = np.finfo(np.float64).eps
-    chosen = np.take_along_axis(p, labels[:, None], axis=1)[:, 0] if len(p) else p.sum(axis=1)
-    one_hot = labels[:, None] == np.arange(p.shape[1])  # (rows, K)
-    scores = table[["row", *SPLIT]].copy()
-    scores["accuracy"] = (predicted(table) == labels).astype(np.float64)
-    scores["log_loss"] = -np.log(np.clip(chosen, epsilon, 1 - epsilon))
-    scores["brier"] = ((p - one_hot) ** 2).sum(axis=1) * (0.5 if p.shape[1] == 2 else 1.0)
-    return scores
-
-
-def predicted(table: pd.DataFrame) -> np.ndarray:
-    """The most probable class of every line, (rows,); the lower one of two that tie."""
-    p = probabilities(table)
-    return p.argmax(axis=1) if len(p) else np.empty(0, dtype=np.intp)
-
-
-def confusion(table: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """Lines of a prediction table by actual class (rows) and predicted class (columns)."""
-    classes = range(len(class_names))
-    counts = pd.crosstab(table["label"].to_numpy(), predicted(table))
-    counts = counts.reindex(index=classes, columns=classes, fill_value=0)
-    names = list(class_names)
-    return counts.set_axis(pd.Index(names, name="actual"), axis=0).set_axis(
-        pd.Index(names, name="predicted"), axis=1
+    manifest = run.manifest
+    metrics = Metrics(
+        variant=manifest.variant.name,
+        study=manifest.variant.study,
+        edition=manifest.dataset.edition,
+        synthetic=manifest.dataset.synthetic,
+        data_digest=short(manifest.dataset.digest),
+        status=manifest.status,
+        reason=manifest.reason,
+        metric=metric,
     )
+    if not manifest.complete:
+        empty = pd.DataFrame({name: pd.Series(dtype=np.float64) for name in COLUMNS})
+        return Evaluation(metrics, empty)
+    _check(run)
+    missing = _missing(run.predictions)
+    if metric in missing:
+        raise ResultsError(f"{metrics.variant}: no {METRICS[metric].title}: {missing[metric]}")
+    scores = split_scores(run)
+    found = {
+        "splits": len(scores),
+        "rows": int(run.predictions["row"].nunique()),
+        "split_digest": split_digest(run.predictions),
+        "scores": _summaries(scores, manifest.variant.cv.folds, metric, missing),
+        "missing": missing,
+        "recall": _recall(manifest, run.predictions),
+        "test": _test(run.test_predictions) if len(run.test_predictions) else None,
+    }
+    return Evaluation(metrics.model_copy(update=found | _training(run.history)), scores)
+
+
+def split_scores(run: Run | RunFolder) -> pd.DataFrame:
+    """Scores of every split but `refit`; columns as in `results.evaluations.COLUMNS`.
+
+    A metric that cannot be computed on a split is NaN there.
+    """
+    lines = []
+    for repeat, table in run.predictions.groupby("repeat"):
+        rows = {int(str(fold)): _rows(part) for fold, part in table.groupby("fold")}
+        shares = {name: _by_fold(metric, rows) for name, metric in METRICS.items()}
+        for fold, (labels, _) in rows.items():
+            sizes = {"n_train": len(table) - len(labels), "n_validation": len(labels)}
+            scores = {name: share[fold] for name, share in shares.items()}
+            lines.append({"repeat": int(str(repeat)), "fold": fold, **sizes, **scores})
+    last = _last_epoch(run.history).set_index(SPLIT)[["train_accuracy", "train_loss"]]
+    table = pd.DataFrame(lines).set_index(SPLIT).join(last)
+    return table.join(_test_accuracies(run.test_predictions)).reset_index()[COLUMNS]
 
 
 def split_digest(predictions: pd.DataFrame) -> str:
@@ -142,127 +104,124 @@ def split_digest(predictions: pd.DataFrame) -> str:
     return short(hashlib.sha256(np.ascontiguousarray(content).data).hexdigest())
 
 
-def short(digest: str) -> str:
-    """The part of a digest that is shown: 64 bits are plenty against chance."""
-    return digest[:16]
+# --- scores -----------------------------------------------------------------------------------
 
 
-def corrected_standard_error(sd: float, splits: int, folds: int) -> float:
-    """Standard error of a mean over repeated k-fold: sd · sqrt(1/J + 1/(k − 1)).
+def _rows(table: pd.DataFrame) -> Rows:
+    return table["label"].to_numpy(dtype=np.intp), probabilities(table)
 
-    The J splits share training rows, so their scores are correlated and sd/sqrt(J) is too small
-    (Nadeau & Bengio 2003; Bouckaert & Frank 2004 for repeats). 1/(k − 1) is the ratio of held-out
-    to training rows.
+
+def _by_fold(metric: Metric, rows: Mapping[int, Rows]) -> dict[int, float]:
+    """Fold → score of its rows, or its share in that of the whole repeat.
+
+    The share is the jackknife's pseudo-value k·θ − (k − 1)·θ₋ⱼ (Tukey 1958), θ of all rows of the
+    repeat and θ₋ⱼ of those outside of fold j.
     """
-    return sd * math.sqrt(1 / splits + 1 / (folds - 1))
+    if not metric.pooled:
+        return {fold: _score(metric, part) for fold, part in rows.items()}
+    whole, k = _score(metric, _joined(rows.values())), len(rows)
+    return {
+        fold: k * whole - (k - 1) * _score(metric, _joined(_others(rows, fold))) for fold in rows
+    }
 
 
-def significant(tree: Any) -> Any:
-    """A nested structure with every float rounded to ten significant digits, tuples as lists."""
-    if isinstance(tree, dict):
-        return {key: significant(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [significant(value) for value in tree]
-    return _rounded(tree) if isinstance(tree, float) else tree
+def _score(metric: Metric, rows: Rows) -> float:
+    labels, p = rows
+    return math.nan if metric.problem(labels, p.shape[1]) else metric.score(labels, p)
+
+
+def _others(rows: Mapping[int, Rows], fold: int) -> Iterator[Rows]:
+    return (part for other, part in rows.items() if other != fold)
+
+
+def _joined(parts: Iterable[Rows]) -> Rows:
+    labels, p = zip(*parts, strict=True)
+    return np.concatenate(labels), np.concatenate(p)
+
+
+def _missing(predictions: pd.DataFrame) -> dict[str, str]:
+    """Metric → the first split where it cannot be computed, and why."""
+    missing: dict[str, str] = {}
+    for place, table in predictions.groupby(SPLIT):
+        repeat, fold = (int(number) for number in cast(tuple[int, int], place))
+        labels, p = _rows(table)
+        for name, metric in METRICS.items():
+            if problem := metric.problem(labels, p.shape[1]):
+                missing.setdefault(name, f"split {split_name(repeat, fold)}: {problem}")
+    return missing
+
+
+def _test_accuracies(test_predictions: pd.DataFrame) -> "pd.Series[float]":
+    accuracy = METRICS["accuracy"]
+    found = {
+        place: _score(accuracy, _rows(table)) for place, table in test_predictions.groupby(SPLIT)
+    }
+    index = pd.MultiIndex.from_tuples(found, names=SPLIT) if found else None
+    empty = pd.MultiIndex.from_arrays([[], []], names=SPLIT)
+    return pd.Series(
+        list(found.values()), index=empty if index is None else index, name="test_accuracy",
+        dtype=np.float64,
+    )  # fmt: skip
 
 
 # --- parts of the metrics ---------------------------------------------------------------------
 
 
-def _identity(manifest: dict[str, Any]) -> dict[str, Any]:
+def _summaries(
+    scores: pd.DataFrame, folds: int, primary: str, missing: Mapping[str, str]
+) -> dict[str, Score]:
     return {
-        "variant": manifest["variant"]["name"],
-        "study": manifest["variant"]["study"],
-        "edition": manifest["dataset"]["edition"],
-        "synthetic": bool(manifest["dataset"]["synthetic"]),
-        "data_digest": short(manifest["dataset"]["digest"]),
-        "status": manifest["status"],
+        name: _summary(scores[name], folds if name == primary else None)
+        for name in METRICS
+        if name not in missing
     }
 
 
-def _summary(scores: pd.DataFrame, folds: int) -> dict[str, Any]:
-    """Mean and spread over the splits, and how far the mean accuracy can be trusted."""
-    summary: dict[str, Any] = {name: _mean_and_sd(scores[name]) for name in SCORES}
-    mean, sd = summary["accuracy"]["mean"], summary["accuracy"]["sd_over_splits"]
-    error = corrected_standard_error(sd, len(scores), folds)
-    margin = float(stdtrit(len(scores) - 1, 0.975)) * error
-    interval = {"ci95_low": mean - margin, "ci95_high": mean + margin}
-    summary["accuracy"] |= {"se_corrected": error, **interval}
-    return summary
+def _summary(values: "pd.Series[float]", folds: int | None) -> Score:
+    """Mean and spread over the splits; with `folds`, how far the mean can be trusted."""
+    mean, sd = float(values.mean()), float(values.std(ddof=1))
+    if folds is None:
+        return Score(mean=mean, sd_over_splits=sd)
+    error = statistics.corrected_standard_error(sd, len(values), folds)
+    low, high = statistics.interval(mean, error, len(values) - 1)
+    return Score(mean=mean, sd_over_splits=sd, se_corrected=error, ci95_low=low, ci95_high=high)
 
 
-def _mean_and_sd(values: pd.Series) -> dict[str, float]:
-    return {"mean": float(values.mean()), "sd_over_splits": float(values.std(ddof=1))}
-
-
-def _training(history: pd.DataFrame) -> dict[str, Any]:
+def _training(history: pd.DataFrame) -> dict[str, object]:
     """Training scores after the last epoch, and their gap to those of the held-out rows."""
     mean = _last_epoch(history).mean()
+    gap = Gap(
+        accuracy=float(mean["train_accuracy"] - mean["validation_accuracy"]),
+        loss=float(mean["validation_loss"] - mean["train_loss"]),
+    )
     return {
         "train_accuracy": float(mean["train_accuracy"]),
         "train_loss": float(mean["train_loss"]),
-        "gap": {
-            "accuracy": float(mean["train_accuracy"] - mean["validation_accuracy"]),
-            "loss": float(mean["validation_loss"] - mean["train_loss"]),
-        },
+        "gap": gap,
     }
 
 
-def _recall(counts: pd.DataFrame) -> dict[str, float]:
+def _recall(manifest: Manifest, predictions: pd.DataFrame) -> dict[str, float]:
     """Share of each class's rows that were predicted as it; classes without rows are left out."""
-    right, totals = np.diag(counts), counts.sum(axis=1)
+    counts = confusion(*_rows(predictions))
+    totals = counts.sum(axis=1)
     return {
-        str(name): float(hit / total)
-        for name, hit, total in zip(totals.index, right, totals, strict=True)
-        if total
+        name: float(counts[k, k] / totals[k])
+        for k, name in enumerate(manifest.dataset.class_names)
+        if totals[k]
     }
 
 
-def _test(test_predictions: pd.DataFrame) -> dict[str, Any]:
+def _test(test_predictions: pd.DataFrame) -> TestScores:
     """Scores on the test rows: of the model that saw all training rows, and of the folds'."""
-    scores = row_scores(test_predictions)
-    refit = scores[scores["fold"] == REFIT]
-    folds = _mean_and_sd(scores[scores["fold"] != REFIT].groupby(SPLIT)["accuracy"].mean())
-    return {
-        "refit_accuracy": float(refit["accuracy"].mean()),
-        "refit_log_loss": float(refit["log_loss"].mean()),
-        "folds_accuracy_mean": folds["mean"],
-        "folds_accuracy_sd": folds["sd_over_splits"],
-        "rows": int(test_predictions["row"].nunique()),
-    }
-
-
-# --- helpers ----------------------------------------------------------------------------------
-
-
-def _check(
-    manifest: dict[str, Any],
-    history: pd.DataFrame,
-    predictions: pd.DataFrame,
-    test_predictions: pd.DataFrame,
-) -> None:
-    """Every table covers the manifest's splits, and the predictions its classes."""
-    cv, classes = manifest["variant"]["cv"], len(manifest["dataset"]["class_names"])
-    splits = {(r, f) for r in range(cv["repeats"]) for f in range(cv["folds"])}
-    with_refit = splits | {(REFIT, REFIT)}
-    tested = with_refit if len(test_predictions) else set()
-    for kind, table, expected in (
-        ("predictions", predictions, splits),
-        ("history", history, with_refit),
-        ("test predictions", test_predictions, tested),
-    ):
-        if set(zip(table["repeat"], table["fold"], strict=True)) != expected:
-            raise _mismatch(manifest, f"the splits in its {kind}")
-    for table in (predictions, test_predictions):
-        if probabilities(table).shape[1] != classes:
-            raise _mismatch(manifest, "the classes in its predictions")
-
-
-def _mismatch(manifest: dict[str, Any], what: str) -> ResultsError:
-    name = manifest["variant"]["name"]
-    return ResultsError(
-        f"{name}: {what} are not those of its manifest; "
-        f"`dvc repro --force --single-item train@{name}` trains it again"
+    refit = _rows(test_predictions[test_predictions["fold"] == REFIT])
+    folds = _test_accuracies(test_predictions[test_predictions["fold"] != REFIT])
+    return TestScores(
+        refit_accuracy=METRICS["accuracy"].score(*refit),
+        refit_log_loss=METRICS["log_loss"].score(*refit),
+        folds_accuracy_mean=float(folds.mean()),
+        folds_accuracy_sd=float(folds.std(ddof=1)),
+        rows=int(test_predictions["row"].nunique()),
     )
 
 
@@ -274,5 +233,31 @@ def _last_epoch(history: pd.DataFrame) -> pd.DataFrame:
     return last
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+# --- refusals ---------------------------------------------------------------------------------
+
+
+def _check(run: Run | RunFolder) -> None:
+    """Every table covers the manifest's splits, and the predictions its classes."""
+    manifest = run.manifest
+    cv, classes = manifest.variant.cv, len(manifest.dataset.class_names)
+    splits = {(r, f) for r in range(cv.repeats) for f in range(cv.folds)}
+    with_refit = splits | {(REFIT, REFIT)}
+    tested = with_refit if len(run.test_predictions) else set()
+    for kind, table, expected in (
+        ("predictions", run.predictions, splits),
+        ("history", run.history, with_refit),
+        ("test predictions", run.test_predictions, tested),
+    ):
+        if set(zip(table["repeat"], table["fold"], strict=True)) != expected:
+            raise _mismatch(manifest, f"the splits in its {kind}")
+    for table in (run.predictions, run.test_predictions):
+        if probabilities(table).shape[1] != classes:
+            raise _mismatch(manifest, "the classes in its predictions")
+
+
+def _mismatch(manifest: Manifest, what: str) -> ResultsError:
+    name = manifest.variant.name
+    return ResultsError(
+        f"{name}: {what} are not those of its manifest; "
+        f"`dvc repro --force --single-item train@{name}` trains it again"
+    )

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from foldwise import config, paths, results, tracking
-from foldwise.config import Network
-from foldwise.engine import networks
-from foldwise.errors import DataError, ResultsError
+from foldwise import results, tracking
+from foldwise.core import config, paths
+from foldwise.core.config import Network
+from foldwise.core.errors import DataError, ResultsError
+from foldwise.numerics import networks
 from foldwise.tracking import Predictor
 
 MODES = {1: "L", 3: "RGB"}  # Pillow's, by channels

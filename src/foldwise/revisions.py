@@ -19,11 +19,12 @@ from typing import Any
 import pandas as pd
 from dvc.exceptions import DvcException
 
-from foldwise import paths, results
+from foldwise import results
 from foldwise.commits import Side, open_side
 from foldwise.comparison import Pair, Scored, compare_scores, holm, record
-from foldwise.config import known
-from foldwise.errors import ComparisonError, FoldwiseError, ResultsError
+from foldwise.core import paths
+from foldwise.core.config import known
+from foldwise.core.errors import ComparisonError, FoldwiseError, ResultsError
 from foldwise.evaluation import short, significant, split_digest
 
 Content = dict[str, Any]

@@ -22,13 +22,13 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
-from foldwise import paths
 from foldwise.comparison import ALPHA, TTest, corrected_t_test, correlated_posterior, verdict
-from foldwise.config import Config, CrossValidation, Variant
+from foldwise.core import paths
+from foldwise.core.config import Config, CrossValidation, Variant
+from foldwise.core.errors import ComparisonError
 from foldwise.datasets import prepared
 from foldwise.datasets.prepared import Dataset
 from foldwise.engine.cross_validation import cross_validate
-from foldwise.errors import ComparisonError
 from foldwise.evaluation import predicted, significant
 from foldwise.revisions import aligned
 from foldwise.splits import split_table

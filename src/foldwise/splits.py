@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from foldwise.config import CrossValidation
-from foldwise.errors import DataError
+from foldwise.core.config import CrossValidation
+from foldwise.core.errors import DataError
 from foldwise.results import REFIT
 
 

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from foldwise.config import File
+from foldwise.core.config import File
 
 Answer = Callable[[BaseHTTPRequestHandler, int], None]
 

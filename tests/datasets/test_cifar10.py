@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from sklearn.linear_model import RidgeClassifier
 
+from foldwise.core.errors import DataError
 from foldwise.datasets import cifar10
 from foldwise.datasets.cifar10 import ARCHIVE, CLASS_NAMES, FOLDER, SCHEMA, TEST, TRAIN
-from foldwise.errors import DataError
 
 # --- the official archive ---------------------------------------------------------------------
 

@@ -1,297 +1,306 @@
-"""Faults 1-8 and 10 of a download, against a server on loopback."""
+"""Editions, mirrors and the synthetic fallback. `sonar` stands for any data set."""
 
-import email.utils
-import errno
-import os
-import signal
-import subprocess
-import sys
-import threading
+import json
 import time
 from pathlib import Path
 
 import pytest
 
-from foldwise.datasets.download import Limits, Unavailable, obtain, redirected, retry_after
-from foldwise.errors import DataError
+from foldwise.core import config
+from foldwise.core.config import DataConfig, DatasetConfig, Edition
+from foldwise.core.errors import ConfigError, DataError
+from foldwise.datasets import provenance
+from foldwise.datasets.download import MIRROR, fetch, mirror_of, sources
+from foldwise.datasets.transfer import Limits
 
-CONTENT = bytes(range(256)) * 1000  # several chunks
-QUICK = Limits(patience=20, backoff=0.01)
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = Limits(patience=10, backoff=0.01, connect=2)
+FIRST, SECOND = b"first edition", b"second edition"
+NOWHERE = "https://host.org/first.bin"
 
 
 @pytest.fixture
-def target(tmp_path):
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    return folder / "file.bin"
+def first(http):
+    return http.file(FIRST, "a/first.bin")
 
 
 @pytest.fixture
-def file(http):
-    return http.file(CONTENT)
-
-
-def left(target: Path) -> list[str]:
-    return sorted(path.name for path in target.parent.iterdir())
-
-
-def fails(address: str, target: Path, file, limits: Limits = QUICK) -> str:
-    with pytest.raises(Unavailable) as caught:
-        obtain(address, target, file, limits)
-    assert left(target) == []  # nothing half-written, no temporary file
-    return str(caught.value)
-
-
-def test_whole_file_arrives_and_can_be_read_by_all(web, http, target, file):
-    web.routes["/f"] = http.body(CONTENT)
-    obtain(f"{web.address}/f", target, file, QUICK)
-    assert target.read_bytes() == CONTENT
-    assert left(target) == ["file.bin"]
-    assert target.stat().st_mode & 0o777 == 0o644
-    assert web.headers[0]["Accept-Encoding"] == "identity"
-
-
-@pytest.mark.parametrize("length", [len(CONTENT), None], ids=["announced", "unannounced"])
-def test_truncated_is_tried_again(web, http, target, file, length):
-    cut = http.body(CONTENT[:100_000], length=length)
-    web.routes["/f"] = http.in_turn(cut, cut, http.body(CONTENT))
-    obtain(f"{web.address}/f", target, file, QUICK)
-    assert target.read_bytes() == CONTENT
-    assert web.hits["/f"] == 3
-
-
-@pytest.mark.parametrize("length", [len(CONTENT), None], ids=["announced", "unannounced"])
-def test_always_truncated_ends(web, http, target, file, length):
-    web.routes["/f"] = http.body(CONTENT[:100_000], length=length)
-    message = fails(f"{web.address}/f", target, file)
-    assert web.hits["/f"] == QUICK.attempts
-    assert "4 attempts" in message
-    assert ("broke off" if length else file.sha256) in message
-
-
-def test_wrong_checksum_shows_both_and_is_not_tried_again(web, http, target, file):
-    wrong = CONTENT[:-1] + b"!"
-    web.routes["/f"] = http.body(wrong)
-    message = fails(f"{web.address}/f", target, file)
-    assert file.sha256 in message
-    assert http.file(wrong).sha256 in message
-    assert web.hits["/f"] == 1
-
-
-def test_login_page_is_named_by_its_content_type(web, http, target, file):
-    web.routes["/f"] = http.body(b"<html>Sign in", kind="text/html; charset=utf-8")
-    message = fails(f"{web.address}/f", target, file)
-    assert "text/html" in message
-    assert "13 of 256,000 bytes" in message
-    assert web.hits["/f"] == 1
-
-
-def test_more_than_declared_is_cut_off(web, http, target, file):
-    def endless(handler, _):
-        handler.send_response(200)
-        handler.end_headers()
-        while not web.stopped.is_set():
-            handler.wfile.write(CONTENT)
-
-    web.routes["/f"] = endless
-    assert "more than its 256,000 bytes" in fails(f"{web.address}/f", target, file)
-
-
-@pytest.mark.parametrize("code", [401, 403, 404, 410, 501])
-def test_lasting_refusal_fails_at_once(web, http, target, file, code):
-    web.routes["/f"] = http.status(code)
-    assert f"HTTP {code}" in fails(f"{web.address}/f", target, file)
-    assert web.hits["/f"] == 1
-
-
-@pytest.mark.parametrize("code", [429, 500, 503])
-def test_passing_error_then_ok(web, http, target, file, code):
-    web.routes["/f"] = http.in_turn(http.status(code), http.body(CONTENT))
-    obtain(f"{web.address}/f", target, file, QUICK)
-    assert target.read_bytes() == CONTENT
-    assert web.hits["/f"] == 2
-
-
-def test_passing_error_that_stays_ends(web, http, target, file):
-    web.routes["/f"] = http.status(503)
-    assert "HTTP 503" in fails(f"{web.address}/f", target, file)
-    assert web.hits["/f"] == QUICK.attempts
-
-
-def test_retry_after_is_honoured(web, http, target, file):
-    web.routes["/f"] = http.in_turn(http.status(503, Retry_After="1"), http.body(CONTENT))
-    start = time.monotonic()
-    obtain(f"{web.address}/f", target, file, QUICK)
-    assert 1.0 <= time.monotonic() - start < 5.0
-
-
-def test_retry_after_beyond_the_deadline_ends_at_once(web, http, target, file):
-    web.routes["/f"] = http.status(503, Retry_After="3600")
-    assert "no time" in fails(f"{web.address}/f", target, file)
-    assert web.hits["/f"] == 1
-
-
-def test_retry_after_forms():
-    soon = email.utils.formatdate(time.time() + 100, usegmt=True)
-    assert retry_after(soon) == pytest.approx(100, abs=2)
-    assert retry_after("7") == 7.0
-    assert retry_after("Thu, 01 Jan 1998 00:00:00 GMT") == 0.0
-    assert retry_after("soon") is None
-    assert retry_after(None) is None
-
-
-def test_redirect_is_followed(web, http, target, file):
-    web.routes["/a"] = http.status(302, Location="/f")
-    web.routes["/f"] = http.body(CONTENT)
-    obtain(f"{web.address}/a", target, file, QUICK)
-    assert target.read_bytes() == CONTENT
-
-
-def test_redirect_loop_ends_at_the_hop_limit(web, http, target, file):
-    web.routes["/a"] = http.status(302, Location="/b")
-    web.routes["/b"] = http.status(302, Location="/a")
-    assert "more than 5 redirects" in fails(f"{web.address}/a", target, file)
-    assert sum(web.hits.values()) == 6
-
-
-def test_redirect_never_leaves_https():
-    assert redirected("https://a.org/x", "/y") == "https://a.org/y"
-    assert redirected("http://a.org/x", "https://b.org/y") == "https://b.org/y"
-    with pytest.raises(Unavailable, match=r"http://b\.org/y: refused"):
-        redirected("https://a.org/x", "http://b.org/y")
-    with pytest.raises(Unavailable, match="refused"):
-        redirected("https://a.org/x", "file:///etc/hostname")
-
-
-def test_slow_drip_meets_the_deadline(web, target, file):
-    def drip(handler, _):
-        handler.send_response(200)
-        handler.end_headers()
-        for byte in CONTENT:
-            handler.wfile.write(bytes([byte]))
-            if web.stopped.wait(0.02):
-                return
-
-    web.routes["/f"] = drip
-    start = time.monotonic()
-    message = fails(f"{web.address}/f", target, file, Limits(patience=0.5, minimum_rate=1e9))
-    assert "too slow" in message
-    assert 0.4 < time.monotonic() - start < 3
-
-
-def test_silence_ends(web, target, file):
-    web.routes["/f"] = lambda handler, hit: web.stopped.wait(5)
-    limits = Limits(stall=0.2, backoff=0.01)
-    assert "timed out" in fails(f"{web.address}/f", target, file, limits)
-    assert web.hits["/f"] == limits.connect_attempts
-
-
-def test_nobody_listens_is_tried_twice_and_said_plainly(web, target, file):
-    address = web.address
-    web.close()
-    message = fails(f"{address}/f", target, file)
-    assert "Connection refused" in message
-    assert "2 attempts" in message
-    assert "object at 0x" not in message
-
-
-def test_no_name_resolution_ends_quickly(target, file, offline):
-    start = time.monotonic()
-    message = fails("https://host.org/f", target, file, Limits())
-    assert "Name or service not known" in message
-    assert len(offline) == 2
-    assert time.monotonic() - start < 5
-
-
-def test_local_copy(http, target, file, tmp_path):
-    (tmp_path / "mirror.bin").write_bytes(CONTENT)
-    obtain(str(tmp_path / "mirror.bin"), target, file, QUICK)
-    assert target.read_bytes() == CONTENT
-    assert left(target) == ["file.bin"]
-
-
-@pytest.mark.parametrize(
-    "content", [CONTENT[:-1], CONTENT[:-1] + b"!", CONTENT + b"!"], ids=["short", "other", "long"]
-)
-def test_local_copy_of_something_else(target, file, tmp_path, content):
-    (tmp_path / "mirror.bin").write_bytes(content)
-    assert "not the file" in fails(str(tmp_path / "mirror.bin"), target, file)
-
-
-def test_failure_leaves_the_file_that_was_there(web, http, target, file):
-    target.write_bytes(b"old")
-    web.routes["/f"] = http.body(b"x" * len(CONTENT))
-    with pytest.raises(Unavailable):
-        obtain(f"{web.address}/f", target, file, QUICK)
-    assert target.read_bytes() == b"old"
-
-
-def test_full_disk_leaves_the_file_that_was_there(web, http, target, file, monkeypatch):
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    target.write_bytes(b"old")
-    web.routes["/f"] = http.body(CONTENT)
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match="No space left on device"):
-        obtain(f"{web.address}/f", target, file, QUICK)
-    assert target.read_bytes() == b"old"
-    assert left(target) == ["file.bin"]
-
-
-def test_two_at_once_never_mix(web, http, target, file):
-    both = threading.Barrier(2, timeout=10)
-
-    def halves(handler, hit):
-        handler.send_response(200)
-        handler.end_headers()
-        content = CONTENT if hit == 1 else b"x" * len(CONTENT)
-        for part in (content[:100_000], content[100_000:]):
-            both.wait()
-            handler.wfile.write(part)
-
-    web.routes["/f"] = halves
-    outcomes: list[str] = []
-
-    def run() -> None:
-        try:
-            obtain(f"{web.address}/f", target, file, QUICK)
-            outcomes.append("won")
-        except Unavailable:
-            outcomes.append("refused")
-
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == ["refused", "won"]
-    assert target.read_bytes() == CONTENT
-    assert left(target) == ["file.bin"]
-
-
-def test_kill_midway_leaves_no_file(web, http, target, file):
-    halfway = threading.Event()
-
-    def stall(handler, _):
-        handler.send_response(200)
-        handler.end_headers()
-        handler.wfile.write(CONTENT[:100_000])
-        halfway.set()
-        web.stopped.wait(20)
-
-    web.routes["/f"] = stall
-    code = (
-        "import sys; from pathlib import Path; from foldwise.config import File;"
-        "from foldwise.datasets.download import Limits, obtain;"
-        "file = File(mirror_path='f', size=int(sys.argv[3]), sha256=sys.argv[4]);"
-        "obtain(sys.argv[1], Path(sys.argv[2]), file, Limits())"
+def dataset(http, first):
+    second = http.file(SECOND, "b/second.bin")
+    return DatasetConfig(
+        editions={
+            "best": Edition(rows=8, files={"first.bin": first}),
+            "lossy": Edition(rows=8, files={"second.bin": second}),
+            "synthetic": Edition(rows=20),
+        }
     )
-    command = [sys.executable, "-c", code, f"{web.address}/f", str(target)]
-    with subprocess.Popen([*command, str(file.size), file.sha256]) as process:
-        assert halfway.wait(20)
-        process.send_signal(signal.SIGKILL)
-    assert not target.exists()
-    web.routes["/f"] = http.body(CONTENT)
-    obtain(f"{web.address}/f", target, file, QUICK)
-    assert target.read_bytes() == CONTENT
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return tmp_path / "raw" / "sonar"
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    return folder
+
+
+def get(dataset, raw, mirror=None, allow_synthetic=True, environ=None):
+    data = DataConfig(mirror=None if mirror is None else str(mirror))
+    data = data.model_copy(update={"allow_synthetic": allow_synthetic})
+    return fetch("sonar", dataset, data, raw, environ=environ or {}, limits=QUICK)
+
+
+def put(mirror: Path, path: str, content: bytes) -> None:
+    (mirror / path).parent.mkdir(parents=True, exist_ok=True)
+    (mirror / path).write_bytes(content)
+
+
+def names(raw: Path) -> list[str]:
+    return sorted(path.name for path in raw.iterdir())
+
+
+# --- order and precedence ---------------------------------------------------------------------
+
+
+def test_first_edition_that_can_be_had_wins(dataset, raw, mirror, capsys):
+    put(mirror, "a/first.bin", FIRST)
+    put(mirror, "b/second.bin", SECOND)
+    assert get(dataset, raw, mirror).edition == "best"
+    assert names(raw) == ["first.bin", "provenance.json"]
+    assert capsys.readouterr().err == ""
+
+
+def test_next_edition_when_the_first_cannot_be_had(dataset, raw, mirror, capsys):
+    put(mirror, "a/first.bin", FIRST[:-1] + b"?")
+    put(mirror, "b/second.bin", SECOND)
+    found = get(dataset, raw, mirror)
+    assert (found.edition, found.synthetic) == ("lossy", False)
+    assert names(raw) == ["provenance.json", "second.bin"]
+    said = capsys.readouterr().err
+    assert "using edition 'lossy'" in said
+    assert "not the file" in said
+
+
+def test_edition_with_a_file_missing_is_not_taken(http, first, raw, mirror):
+    files = {"first.bin": first, "more.bin": http.file(SECOND, "a/more.bin")}
+    dataset = DatasetConfig(
+        editions={"whole": Edition(rows=8, files=files), "synthetic": Edition(rows=20)}
+    )
+    put(mirror, "a/first.bin", FIRST)
+    assert get(dataset, raw, mirror).edition == "synthetic"
+    assert "first.bin" not in names(raw)  # a leftover of the edition that was given up
+
+
+def test_mirror_folder_may_hold_the_bare_name(dataset, raw, mirror):
+    put(mirror, "first.bin", FIRST)
+    assert get(dataset, raw, mirror).edition == "best"
+
+
+def test_mirror_from_the_environment_overrides_params(dataset, raw, mirror, web, http):
+    put(mirror, "a/first.bin", FIRST)
+    web.routes["/base/b/second.bin"] = http.body(SECOND)
+    found = get(dataset, raw, mirror, environ={MIRROR: f"{web.address}/base/"})
+    assert found.edition == "lossy"
+    assert web.hits["/base/a/first.bin"] == 1  # asked first, answered 404
+
+
+def test_sources_in_order(http):
+    file = http.file(FIRST, "a b/first.bin", url="https://host.org/first.bin")
+    assert sources("first.bin", file, None) == ["https://host.org/first.bin"]
+    assert sources("first.bin", file, "/m") == [
+        "/m/a b/first.bin",
+        "/m/first.bin",
+        "https://host.org/first.bin",
+    ]
+    assert sources("first.bin", file, "http://m/x/") == [
+        "http://m/x/a%20b/first.bin",
+        "https://host.org/first.bin",
+    ]
+
+
+def test_mirror_settings():
+    assert mirror_of(DataConfig(mirror="m"), {}) == "m"
+    assert mirror_of(DataConfig(mirror="m"), {MIRROR: "n"}) == "n"
+    assert mirror_of(DataConfig(mirror="m"), {MIRROR: ""}) is None
+    assert mirror_of(DataConfig(), {}) is None
+    with pytest.raises(ConfigError, match="ftp://m"):
+        mirror_of(DataConfig(mirror="ftp://m"), {})
+
+
+# --- files that are there ---------------------------------------------------------------------
+
+
+def test_intact_file_is_kept(dataset, raw, mirror):
+    put(mirror, "a/first.bin", FIRST)
+    get(dataset, raw, mirror)
+    (mirror / "a/first.bin").unlink()
+    before = (raw / "first.bin").stat()
+    assert get(dataset, raw, mirror).edition == "best"
+    assert (raw / "first.bin").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_corrupt_file_is_said_and_fetched_again(dataset, raw, mirror, capsys):
+    put(mirror, "a/first.bin", FIRST)
+    put(raw, "first.bin", b"rotten")
+    assert get(dataset, raw, mirror).edition == "best"
+    assert (raw / "first.bin").read_bytes() == FIRST
+    assert "first.bin: corrupt" in capsys.readouterr().err
+
+
+def test_change_of_edition_leaves_no_other_file(dataset, raw, mirror):
+    get(dataset, raw)  # synthetic
+    assert names(raw) == ["provenance.json", "sonar.all-data"]
+    put(mirror, "b/second.bin", SECOND)
+    get(dataset, raw, mirror)
+    assert names(raw) == ["provenance.json", "second.bin"]
+
+
+def test_failure_leaves_no_provenance(dataset, raw, mirror):
+    put(mirror, "a/first.bin", FIRST)
+    get(dataset, raw, mirror)
+    put(raw, "first.bin", b"rotten")
+    (mirror / "a/first.bin").unlink()
+    with pytest.raises(DataError):
+        get(dataset, raw, mirror, allow_synthetic=False)
+    assert provenance.FILE not in names(raw)
+
+
+def test_folder_that_cannot_be_made_is_named(dataset, tmp_path, mirror, web):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/sonar: cannot be written"):
+        get(dataset, tmp_path / "file" / "sonar", environ={MIRROR: web.address})
+    assert not web.hits  # before any work
+
+
+def test_file_name_that_leaves_the_folder_is_refused(http, raw):
+    file = http.file(FIRST)
+    dataset = DatasetConfig(editions={"best": Edition(rows=8, files={"../x": file})})
+    with pytest.raises(ConfigError, match=r"'\.\./x' is not a plain file name"):
+        get(dataset, raw)
+
+
+# --- provenance -------------------------------------------------------------------------------
+
+
+def test_provenance_is_the_same_wherever_the_bytes_came_from(
+    dataset, raw, mirror, tmp_path, web, http
+):
+    put(mirror, "a/first.bin", FIRST)
+    web.routes["/a/first.bin"] = http.body(FIRST)
+    get(dataset, raw, mirror)
+    get(dataset, tmp_path / "other", environ={MIRROR: web.address})
+    text = (raw / provenance.FILE).read_text()
+    assert text == (tmp_path / "other" / provenance.FILE).read_text()
+    assert str(tmp_path) not in text
+    tree = json.loads(text)
+    assert list(tree) == ["dataset", "edition", "files", "synthetic"]
+    assert tree["files"]["first.bin"]["size"] == len(FIRST)
+    assert provenance.verify(raw) == provenance.load(raw)
+
+
+def test_changed_file_is_named(dataset, raw, mirror):
+    put(mirror, "a/first.bin", FIRST)
+    get(dataset, raw, mirror)
+    (raw / "first.bin").write_bytes(FIRST[::-1])
+    with pytest.raises(DataError, match=r"first\.bin: sha256 .* downloaded as"):
+        provenance.verify(raw)
+    (raw / "first.bin").unlink()
+    with pytest.raises(DataError, match=r"first\.bin: .*not found"):
+        provenance.verify(raw)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"files": 1}', '{"files": {"a": 1}}'])
+def test_damaged_provenance_is_named_and_then_replaced(dataset, raw, mirror, text):
+    put(raw, provenance.FILE, text.encode())
+    with pytest.raises(DataError, match=r"provenance\.json: damaged"):
+        provenance.load(raw)
+    put(mirror, "a/first.bin", FIRST)
+    get(dataset, raw, mirror)
+    assert provenance.load(raw).edition == "best"
+
+
+# --- synthetic --------------------------------------------------------------------------------
+
+
+def test_synthetic_warning_lists_what_was_tried_and_what_to_do(dataset, raw, mirror, capsys):
+    found = get(dataset, raw, mirror)
+    assert (found.edition, found.synthetic) == ("synthetic", True)
+    assert found.files["sonar.all-data"].url is None
+    said = capsys.readouterr().err
+    assert "WARNING: sonar is SYNTHETIC" in said
+    for edition, path in (("best", "a/first.bin"), ("lossy", "b/second.bin")):
+        file = dataset.editions[edition].files[Path(path).name]
+        assert f"{edition}: {mirror / path}" in said
+        assert f"{mirror / path}: No such file" in said
+        assert file.sha256 in said
+
+
+def test_synthetic_is_the_same_bytes_twice(dataset, raw, tmp_path):
+    get(dataset, raw)
+    get(dataset, tmp_path / "again")
+    for name in names(raw):
+        assert (raw / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_synthetic_that_was_asked_for_says_one_line(raw, capsys):
+    get(DatasetConfig(editions={"synthetic": Edition(rows=20)}), raw)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "synthetic" in said
+
+
+def test_synthetic_refused(dataset, raw, mirror):
+    with pytest.raises(DataError) as caught:
+        get(dataset, raw, mirror, allow_synthetic=False)
+    message = str(caught.value)
+    assert "allow_synthetic is false" in message
+    assert f"{mirror / 'a/first.bin'}: No such file" in message
+    assert all(f.sha256 in message for e in dataset.editions.values() for f in e.files.values())
+    assert names(raw) == []
+
+
+def test_no_network_reaches_the_fallback_soon(http, raw, capsys, offline):
+    file = http.file(FIRST, "a/first.bin", url=NOWHERE)
+    dataset = DatasetConfig(
+        editions={
+            "best": Edition(rows=8, files={"first.bin": file}),
+            "synthetic": Edition(rows=20),
+        }
+    )
+    start = time.monotonic()
+    assert get(dataset, raw).synthetic
+    assert time.monotonic() - start < 5
+    assert NOWHERE in capsys.readouterr().err
+
+
+def test_missing_dataset_module_fails_first(dataset, raw, mirror):
+    with pytest.raises(ConfigError, match="did you mean 'sonar'"):
+        fetch("sonnar", dataset, DataConfig(), raw, environ={}, limits=QUICK)
+    assert not raw.exists()
+
+
+# --- the real mirror --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real():
+    folder = ROOT / "../shared/datasets"
+    if not folder.is_dir():
+        pytest.skip(f"no mirror of the real data at {folder}")
+    return folder.resolve()
+
+
+@pytest.mark.parametrize(("name", "edition"), [("sonar", "uci"), ("cifar10", "jpeg")])
+def test_declared_checksums_match_the_real_mirror(real, tmp_path, name, edition):
+    declared = config.load(ROOT / "params.yaml").dataset(name).editions[edition]
+    without_urls = {
+        n: f.model_copy(update={"url": None}) for n, f in declared.files.items()
+    }  # so that nothing is downloaded
+    dataset = DatasetConfig(editions={edition: Edition(rows=declared.rows, files=without_urls)})
+    found = fetch(name, dataset, DataConfig(), tmp_path / name, environ={MIRROR: str(real)})
+    assert found.edition == edition
+    assert provenance.verify(tmp_path / name) == found

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from foldwise.core.errors import DataError
 from foldwise.datasets import prepared
 from foldwise.datasets.prepared import ARRAYS, META, Dataset
-from foldwise.errors import DataError
 
 
 @pytest.fixture

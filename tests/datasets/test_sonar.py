@@ -7,9 +7,9 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelEncoder, StandardScaler
 
+from foldwise.core.errors import DataError
 from foldwise.datasets import sonar
 from foldwise.datasets.sonar import FILE
-from foldwise.errors import DataError
 
 ROCK = ",".join(f"0.{i:02d}" for i in range(1, 61)) + ",R"
 METAL = ",".join(f"1.{i:02d}" for i in range(1, 61)) + ",M"

@@ -18,12 +18,13 @@ import torch
 from builders import dataset, variant
 
 from foldwise import results
-from foldwise.config import Variant
+from foldwise.core.config import Variant
+from foldwise.core.errors import ConfigError, TrainingError
 from foldwise.datasets.prepared import Dataset
-from foldwise.engine import cross_validation, executors, training
+from foldwise.engine import cross_validation, executors
 from foldwise.engine.cross_validation import METRICS, cross_validate, plan_chunks, stack_size
-from foldwise.engine.networks import from_weights
-from foldwise.errors import ConfigError, TrainingError
+from foldwise.numerics import training
+from foldwise.numerics.networks import from_weights
 from foldwise.results import REFIT, RunFiles
 from foldwise.splits import split_table, splits
 

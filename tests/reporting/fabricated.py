@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from foldwise import comparison, config, evaluation, files, paths, results
-from foldwise.config import Config, Variant
+from foldwise import comparison, evaluation, results
+from foldwise.core import config, files, paths
+from foldwise.core.config import Config, Variant
 
 EDITION = {"digest": "a" * 64, "scale": 1.0}
 

@@ -7,7 +7,7 @@ import vl_convert
 from scipy import stats
 
 from foldwise import reporting
-from foldwise.errors import ResultsError
+from foldwise.core.errors import ResultsError
 from foldwise.reporting import StudyResults, figures, inside, pairs
 from foldwise.reporting.canvas import Figure
 

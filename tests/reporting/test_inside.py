@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foldwise.engine import diagnostics
+from foldwise.numerics import diagnostics
 from foldwise.reporting import StudyResults, VariantResults, claims, inside
 
 STEPS = 60

@@ -7,7 +7,8 @@ import pytest
 from fabricated import Project, project
 from PIL import Image
 
-from foldwise import paths, reporting
+from foldwise import reporting
+from foldwise.core import paths
 from foldwise.reporting import png, story
 
 SHARED = {"inside.png", "overview.png", "validation-accuracy.png"}

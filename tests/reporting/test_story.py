@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from fabricated import Project, project
 
-from foldwise import paths, reporting
-from foldwise.errors import ResultsError
+from foldwise import reporting
+from foldwise.core import paths
+from foldwise.core.errors import ResultsError
 
 
 def test_only_declared_variants_are_read_in_their_order(made: Project) -> None:

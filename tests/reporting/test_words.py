@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from foldwise import reporting
-from foldwise.errors import ResultsError
+from foldwise.core.errors import ResultsError
 from foldwise.reporting import StudyResults, words
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from foldwise import config, tracking
+from foldwise import tracking
+from foldwise.core import config
 
 tracking.without_telemetry()
 with warnings.catch_warnings():  # MLflow's own, the first time that it is imported

@@ -17,11 +17,12 @@ import torch
 from builders import dataset
 from mlflow import MlflowClient
 
-from foldwise import config, evaluation, files, paths, results, tracking
-from foldwise.config import Config
+from foldwise import evaluation, results, tracking
+from foldwise.core import config, files, paths
+from foldwise.core.config import Config
 from foldwise.datasets.prepared import Dataset
-from foldwise.engine import networks
 from foldwise.engine.cross_validation import cross_validate
+from foldwise.numerics import networks
 from foldwise.splits import split_table
 from foldwise.tracking import place, records
 

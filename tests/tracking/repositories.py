@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from foldwise import config, paths, results
+from foldwise import results
+from foldwise.core import config, paths
 
 PARAMS = """
 datasets:

@@ -15,8 +15,10 @@ import repositories
 from projects import Project, fabricate, write_comparison
 from repositories import PARAMS, cached, run
 
-from foldwise import cli, doctor, files, paths, results, tracking
-from foldwise.findings import Finding
+from foldwise import cli, results, tracking
+from foldwise.core import files, paths
+from foldwise.doctor import workspace as doctor
+from foldwise.doctor.findings import Finding
 
 WITHOUT_DROPOUT = PARAMS.replace("  tiny-dropout: {study: tiny, hidden: [5, 4]", "  # {")
 assert WITHOUT_DROPOUT != PARAMS
@@ -266,7 +268,7 @@ def test_a_damaged_lock(workspace: Project, content: str) -> None:
 LEFT = """
 import os, signal, sys
 from pathlib import Path
-from foldwise import files
+from foldwise.core import files
 files.atomically(Path(sys.argv[1]), lambda part: os.kill(os.getpid(), signal.SIGKILL))
 """
 

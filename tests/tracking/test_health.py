@@ -16,10 +16,13 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from projects import Project, content, fabricate, models_of, run_of, runs_of
 
-from foldwise import doctor, paths, tracking
-from foldwise.findings import Finding
+from foldwise import tracking
+from foldwise.core import paths
+from foldwise.doctor import store as health
+from foldwise.doctor import workspace as doctor
+from foldwise.doctor.findings import Finding
 from foldwise.journal import Recorder
-from foldwise.tracking import health, mirror, place, records
+from foldwise.tracking import mirror, place, records
 
 
 def examine(project: Project, uri: str = "") -> list[Finding]:

@@ -12,8 +12,9 @@ from mlflow import MlflowClient
 from projects import Project, charts, content, dump, fabricate, models_of, runs_of, write_comparison
 from repositories import PARAMS, cached, run
 
-from foldwise import cli, paths, results, tracking
-from foldwise.errors import ComparisonError
+from foldwise import cli, results, tracking
+from foldwise.core import paths
+from foldwise.core.errors import ComparisonError
 from foldwise.tracking import place, records
 
 GIT = {"git_commit", "mlflow.source.git.commit", "mlflow.source.name", "dirty"}

@@ -27,9 +27,10 @@ from mlflow import MlflowClient
 from projects import Project, content, dump, evaluate, run_of, runs_of
 from torch import Tensor
 
-from foldwise import config, files, journal, paths, results, tracking
+from foldwise import journal, results, tracking
+from foldwise.core import config, files, paths
 from foldwise.datasets import prepared
-from foldwise.engine import training
+from foldwise.numerics import training
 from foldwise.splits import split_table
 from foldwise.tracking import place, records
 

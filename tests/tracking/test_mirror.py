@@ -42,9 +42,10 @@ from projects import (
     write_comparison,
 )
 
-from foldwise import files, paths, results, tracking
-from foldwise.engine import networks
-from foldwise.errors import ResultsError, TrackingError
+from foldwise import results, tracking
+from foldwise.core import files, paths
+from foldwise.core.errors import ResultsError, TrackingError
+from foldwise.numerics import networks
 from foldwise.tracking import mirror, place, records, store
 
 # --- what is there ----------------------------------------------------------------------------

@@ -26,9 +26,11 @@ from projects import (
     runs_of,
 )
 
-from foldwise import files, paths, results, tracking
-from foldwise.errors import ConfigError, TrackingError
-from foldwise.tracking import place, registry
+from foldwise import results, tracking
+from foldwise.core import files, paths
+from foldwise.core.errors import ConfigError, TrackingError
+from foldwise.tracking import champions as registry
+from foldwise.tracking import place
 
 PLAIN, DROPOUT = "tiny-plain", "tiny-dropout"
 

@@ -22,7 +22,8 @@ from mlflow import MlflowClient
 from projects import Project, content, runs_of
 from repositories import commit_only, run
 
-from foldwise import config, demo, paths, tracking
+from foldwise import demo, tracking
+from foldwise.core import config, paths
 from foldwise.tracking import place, records, store
 
 ROOT = Path(__file__).parent.parent.parent

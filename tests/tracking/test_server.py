@@ -22,7 +22,7 @@ from projects import Project, assert_whole, charts, content, models_of, run_of, 
 from servers import USER, Fault, Handler, Plan, Postgres, Proxy, Server, free_port
 
 from foldwise import tracking
-from foldwise.errors import TrackingError
+from foldwise.core.errors import TrackingError
 from foldwise.tracking import lease, records, server, store
 
 SAFE = r"results in runs/ are safe, and `foldwise track` completes the mirror"

@@ -26,8 +26,9 @@ import torch
 from PIL import Image
 from projects import PARAMS, Project, pictures, rows, run_of, train
 
-from foldwise import cli, config, paths, prediction, results, tracking
-from foldwise.errors import TrackingError
+from foldwise import cli, prediction, results, tracking
+from foldwise.core import config, paths
+from foldwise.core.errors import TrackingError
 from foldwise.tracking import place, served
 
 TABLE, PICTURES = "tiny-dropout", "pictures-plain"

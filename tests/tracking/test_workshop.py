@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from projects import Project, charts
 
-from foldwise.errors import ResultsError, TrackingError
+from foldwise.core.errors import ResultsError, TrackingError
 from foldwise.reporting.png import png
 from foldwise.tracking import place, records, workshop
 from foldwise.tracking.models import Exporter

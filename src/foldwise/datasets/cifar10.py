@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from foldwise.core.errors import DataError
 from foldwise.datasets.prepared import Dataset, replacing
-from foldwise.errors import DataError
 
 ARCHIVE = "cifar-10-python.tar.gz"
 TRAIN, TEST = "train.parquet", "test.parquet"

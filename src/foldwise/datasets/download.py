@@ -1,262 +1,249 @@
-"""One file from one source, a folder or an address, within bounds of time and size.
+"""Gets the raw files of a data set: the first edition that can be had, whole and verified.
 
-A file appears under its name only whole, with the declared SHA-256; what fails leaves the file
-that was there as it was.
+For each edition, in the order of params.yaml, each file comes from the mirror or else from its
+own address. When no edition can be had, the built-in synthetic stand-in takes its place, with a
+warning that cannot be overlooked; or an error, where it is not allowed.
 """
 
-import email.utils
-import hashlib
-import os
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote
 
-import pooch
-import requests
-import urllib3
 from tqdm import tqdm
 
-from foldwise.config import File
+from foldwise.core.config import SYNTHETIC, DataConfig, DatasetConfig, Edition, File
+from foldwise.core.errors import ConfigError, DataError
+from foldwise.datasets import provenance
+from foldwise.datasets import readers as registry
 from foldwise.datasets.prepared import unwritable
+from foldwise.datasets.provenance import Provenance, RawFile, sha256
+from foldwise.datasets.transfer import Limits, Unavailable, is_address, obtain
 
-CHUNK = 1 << 16  # bytes
-RETRIED = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may pass
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What bounds a download. Times are in seconds.
-
-    Attributes:
-        connect: until a connection stands.
-        stall: without a single byte.
-        patience: for all attempts at one address, besides `size / minimum_rate`.
-        minimum_rate: bytes per second below which a download is given up.
-        attempts: at one address, when it answers with a passing error or breaks off.
-        connect_attempts: at one address, when no answer comes at all.
-        backoff: before the second attempt; doubles with each, unless the server says how long.
-        redirects: hops.
-    """
-
-    connect: float = 10.0
-    stall: float = 20.0
-    patience: float = 30.0
-    minimum_rate: float = 100_000.0
-    attempts: int = 4
-    connect_attempts: int = 2
-    backoff: float = 0.5
-    redirects: int = 5
-
-    def deadline(self, size: int) -> float:
-        """The time.monotonic() by which a file of `size` bytes must be complete."""
-        return time.monotonic() + self.patience + size / self.minimum_rate
+MIRROR = "FOLDWISE_MIRROR"
 
 
-class Unavailable(Exception):  # noqa: N818 - a finding, after which the next source is tried
-    """A source did not give the file; the text says why."""
+def fetch(
+    name: str,
+    dataset: DatasetConfig,
+    data: DataConfig,
+    folder: Path,
+    *,
+    environ: Mapping[str, str],
+    limits: Limits | None = None,
+) -> Provenance:
+    """Get the first edition of a data set that can be had; provenance.json is written last.
 
+    A file that is already in `folder` with the right checksum is kept.
 
-class Passing(Unavailable):
-    """It may work in a moment. `wait`: as long as the server asks for, in seconds."""
-
-    def __init__(self, reason: str, wait: float | None = None, answered: bool = True) -> None:
-        super().__init__(reason)
-        self.wait, self.answered = wait, answered
-
-
-Writer = Callable[[str, str], None]  # from a source to a temporary file
-
-
-def obtain(source: str, target: Path, file: File, limits: Limits) -> None:
-    """Get `file` from an http(s) address or a path and put it at `target`.
+    Args:
+        name: the data set's key in params.yaml.
+        dataset: its editions.
+        data: the mirror, and whether the synthetic stand-in is allowed.
+        folder: where the files go. Files of another edition are removed from it.
+        environ: FOLDWISE_MIRROR in it overrides `data.mirror`.
+        limits: what bounds each download.
 
     Raises:
-        Unavailable: the source does not have it, or has something else.
-        DataError: `target` cannot be written.
+        ConfigError: there is no such data set, or the mirror is neither a folder nor a URL.
+        DataError: nothing can be had, or `folder` cannot be written.
     """
-    writer = _from_address if is_address(source) else _from_folder
-    pooch.get_logger().setLevel("WARNING")
-
-    def downloader(address: str, temporary: Any, _: object) -> None:
-        writer(address, Path(temporary), file, limits)
-        Path(temporary).chmod(0o644)  # pooch makes it readable by its owner alone
-
-    try:
-        pooch.retrieve(
-            source,
-            known_hash=f"sha256:{file.sha256}",
-            fname=target.name,
-            path=target.parent,
-            downloader=downloader,
-        )
-    except OSError as error:
-        raise unwritable(target, error) from error
+    _check_names(name, dataset)
+    registry.module(name)  # an unknown name fails before anything is downloaded
+    mirror = mirror_of(data, environ)
+    old = _start(folder)
+    found = _first(name, dataset, data, folder, mirror, limits or Limits())
+    _remove(folder, (old | declared(dataset)) - set(found.files))
+    provenance.write(folder, found)
+    return found
 
 
-def is_address(source: str, *schemes: str) -> bool:
-    """Whether a source is an address of these schemes (default: http, https), and not a path."""
-    return urlsplit(source).scheme in (schemes or ("http", "https"))
+def mirror_of(data: DataConfig, environ: Mapping[str, str]) -> str | None:
+    """The folder or http(s) URL to try first, or None. FOLDWISE_MIRROR wins if it is set.
+
+    Raises:
+        ConfigError: it is an address of another kind.
+    """
+    mirror = environ.get(MIRROR, data.mirror or "").strip()
+    if "://" in mirror and not is_address(mirror):
+        raise ConfigError(f"mirror '{mirror}': neither a folder nor an http(s) address")
+    return mirror or None
 
 
-# --- from a folder ----------------------------------------------------------------------------
+def declared(dataset: DatasetConfig) -> set[str]:
+    """The names of all files of all editions."""
+    return {name for edition in dataset.editions.values() for name in edition.files}
 
 
-def _from_folder(source: str, temporary: Path, file: File, limits: Limits) -> None:
-    _keep(_contents(Path(source)), temporary, file, kind="a local file")
+# --- editions ---------------------------------------------------------------------------------
 
 
-def _contents(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as reader:
-            while chunk := reader.read(CHUNK):
-                yield chunk
-    except OSError as error:
-        raise Unavailable(error.strerror or str(error)) from None
-
-
-# --- from an address --------------------------------------------------------------------------
-
-
-class _Session(requests.Session):
-    """A session that leaves redirects to `_follow`: its own way reads their bodies unbounded."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
-
-
-def _from_address(address: str, temporary: Path, file: File, limits: Limits) -> None:
-    """Try until it works, an error will not pass, or attempts or time run out."""
-    deadline = limits.deadline(file.size)
-    attempt = 1
-    while True:
+def _first(
+    name: str,
+    dataset: DatasetConfig,
+    data: DataConfig,
+    folder: Path,
+    mirror: str | None,
+    limits: Limits,
+) -> Provenance:
+    """The first edition that can be had, its files in `folder`."""
+    tried: list[str] = []
+    for label, edition in dataset.editions.items():
+        if label == SYNTHETIC:
+            if data.allow_synthetic:
+                _say(_synthetic_warning(name, dataset, mirror, tried))
+                return _synthesize(name, edition, folder)
+            continue
         try:
-            return _attempt(address, temporary, file, limits, deadline)
-        except Passing as reason:
-            wait = limits.backoff * 2 ** (attempt - 1) if reason.wait is None else reason.wait
-            allowed = limits.attempts if reason.answered else limits.connect_attempts
-            if attempt >= allowed:
-                raise Unavailable(f"{reason} ({attempt} attempts)") from None
-            if time.monotonic() + wait > deadline:
-                raise Unavailable(f"{reason}; no time for another attempt") from None
-        time.sleep(wait)
-        attempt += 1
+            found = _edition(name, label, edition, folder, mirror, limits)
+        except Unavailable as reasons:
+            tried.append(f"  {label}:\n{reasons}")
+            continue
+        if tried:
+            _say(f"{name}: using edition '{label}', as others cannot be had:\n" + "\n".join(tried))
+        return found
+    raise DataError(_refusal(name, dataset, data, mirror, tried))
 
 
-def _attempt(address: str, temporary: Path, file: File, limits: Limits, deadline: float) -> None:
-    with _Session() as session, _follow(session, address, limits) as response:
-        _check_status(response)
-        kind = response.headers.get("Content-Type", "no content type")
-        announced = "Content-Length" in response.headers
-        _keep(_body(response, deadline), temporary, file, kind, whole=announced)
+def _edition(
+    name: str, label: str, edition: Edition, folder: Path, mirror: str | None, limits: Limits
+) -> Provenance:
+    for file_name, file in edition.files.items():
+        _file(folder / file_name, file, mirror, limits)
+    files = {n: RawFile(f.url, f.sha256, f.size) for n, f in edition.files.items()}
+    return Provenance(name, label, synthetic=False, files=files)
 
 
-def _follow(session: requests.Session, address: str, limits: Limits) -> requests.Response:
-    for _ in range(limits.redirects + 1):
-        response = _request(session, address, limits)
-        if not response.is_redirect:
-            return response
-        response.close()
-        address = redirected(address, response.headers["Location"])
-    raise Unavailable(f"more than {limits.redirects} redirects")
+def _file(target: Path, file: File, mirror: str | None, limits: Limits) -> None:
+    """Put one file at `target` from the first source that has it."""
+    if _intact(target, file):
+        return
+    reasons = []
+    for source in sources(target.name, file, mirror):
+        try:
+            obtain(source, target, file, limits)
+        except Unavailable as reason:
+            reasons.append(f"    {source}: {reason}")
+        else:
+            return
+    raise Unavailable("\n".join(reasons or [f"    {target.name}: no mirror and no address"]))
 
 
-def redirected(address: str, location: str) -> str:
-    """The address to which `address` redirects with a Location header.
+def sources(name: str, file: File, mirror: str | None) -> list[str]:
+    """Where to look for a file, in order: the mirror, then the file's own address.
 
-    Raises:
-        Unavailable: it leads from https to http, or to something that is not a web address.
+    A mirror folder may hold it at its `mirror_path` or under its bare name.
     """
-    target = urljoin(address, location)
-    if not is_address(target) or (is_address(address, "https") and not is_address(target, "https")):
-        raise Unavailable(f"redirects to {target}: refused")
-    return target
+    own = [file.url] if file.url else []
+    if mirror is None:
+        return own
+    if is_address(mirror):
+        return [f"{mirror.rstrip('/')}/{quote(file.mirror_path)}", *own]
+    folder = Path(mirror).expanduser()
+    return [*dict.fromkeys([str(folder / file.mirror_path), str(folder / name)]), *own]
 
 
-def _request(session: requests.Session, address: str, limits: Limits) -> requests.Response:
-    headers = {"Accept-Encoding": "identity", "User-Agent": "foldwise"}
-    timeout = (limits.connect, limits.stall)
+def _synthesize(name: str, edition: Edition, folder: Path) -> Provenance:
+    """Write the stand-in aside, then move its files into `folder`."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".synthetic-") as aside:
+        registry.module(name).synthesize(Path(aside), edition.rows)
+        files = {path.name: path for path in sorted(Path(aside).iterdir())}
+        facts = {n: RawFile(None, sha256(p), p.stat().st_size) for n, p in files.items()}
+        for file_name, path in files.items():
+            path.replace(folder / file_name)
+    return Provenance(name, SYNTHETIC, synthetic=True, files=facts)
+
+
+# --- the folder -------------------------------------------------------------------------------
+
+
+def _check_names(name: str, dataset: DatasetConfig) -> None:
+    for file_name in declared(dataset):
+        if Path(file_name).name != file_name or file_name == provenance.FILE:
+            raise ConfigError(f"datasets.{name}: '{file_name}' is not a plain file name")
+
+
+def _start(folder: Path) -> set[str]:
+    """Make `folder`, see that it can be written, and take back the old provenance.json.
+
+    Returns the names of the files that it listed.
+    """
     try:
-        return session.get(address, headers=headers, timeout=timeout, stream=True)
-    except requests.exceptions.SSLError as error:
-        raise Unavailable(f"no trusted connection: {_root(error)}") from None
-    except (requests.ConnectionError, requests.Timeout) as error:
-        raise Passing(f"no answer: {_root(error)}", answered=False) from None
-    except requests.RequestException as error:
-        raise Unavailable(str(error)) from None
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+        old = set(provenance.load(folder).files) if (folder / provenance.FILE).exists() else set()
+    except DataError:
+        old = set()  # damaged: it says nothing about the files beside it
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    _remove(folder, {provenance.FILE})
+    return {name for name in old if Path(name).name == name}
 
 
-def _check_status(response: requests.Response) -> None:
-    if response.status_code == 200:
-        return
-    reason = f"HTTP {response.status_code} {response.reason}"
-    if response.status_code in RETRIED:
-        raise Passing(reason, wait=retry_after(response.headers.get("Retry-After")))
-    raise Unavailable(reason)
+def _intact(target: Path, file: File) -> bool:
+    if not target.is_file():
+        return False
+    found = sha256(target)
+    if found != file.sha256:
+        _say(f"{target}: corrupt (sha256 {found}, expected {file.sha256}); fetching it again")
+    return found == file.sha256
 
 
-def retry_after(value: str | None) -> float | None:
-    """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3), or None."""
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
 
 
-def _body(response: requests.Response, deadline: float) -> Iterator[bytes]:
-    """The bytes as they come, so that a slow drip meets the deadline."""
-    try:
-        while chunk := response.raw.read1(CHUNK, decode_content=False):
-            if time.monotonic() > deadline:
-                raise Unavailable("too slow: given up at the deadline")
-            yield chunk
-    except urllib3.exceptions.HTTPError as error:
-        raise Passing(f"broke off: {_root(error)}") from None
+# --- messages ---------------------------------------------------------------------------------
 
 
-def _root(error: BaseException) -> str:
-    """The innermost reason, without the addresses of objects that wrap it."""
-    reason = error.args[0] if error.args else error
-    reason = getattr(reason, "reason", reason)
-    text = str(reason) or type(error).__name__
-    return text.split(">: ", 1)[-1].split("): ", 1)[-1]
+def _say(text: str) -> None:
+    """Write to standard error, above any progress bar."""
+    tqdm.write(text, file=sys.stderr)
 
 
-# --- to disk ----------------------------------------------------------------------------------
+def _synthetic_warning(
+    name: str, dataset: DatasetConfig, mirror: str | None, tried: list[str]
+) -> str:
+    if not tried:
+        return f"{name}: synthetic data, as params.yaml asks; results say nothing about the real."
+    rule = "=" * 78
+    lines = [
+        rule,
+        f"WARNING: {name} is SYNTHETIC: no real edition can be had.",
+        "The built-in stand-in takes its place. Everything computed from it is marked",
+        f"synthetic and says nothing about {name}.",
+        "",
+        "Tried:",
+        *tried,
+        "",
+        _remedy(name, dataset, mirror),
+        rule,
+    ]
+    return "\n".join(lines)
 
 
-def _keep(
-    chunks: Iterator[bytes], temporary: Path, file: File, kind: str, whole: bool = True
-) -> None:
-    """Write chunks, at most the declared size, and check them. Not `whole`: may be cut short."""
-    digest, size = hashlib.sha256(), 0
-    with (
-        temporary.open("wb") as writer,
-        tqdm(total=file.size, unit="B", unit_scale=True, leave=False, disable=None) as bar,
-    ):
-        for chunk in chunks:
-            size += len(chunk)
-            if size > file.size:
-                raise Unavailable(f"not the file: more than its {file.size:,} bytes ({kind})")
-            digest.update(chunk)
-            writer.write(chunk)
-            bar.update(len(chunk))
-        writer.flush()
-        os.fsync(writer.fileno())
-    _check(digest.hexdigest(), size, file, kind, whole)
+def _refusal(
+    name: str, dataset: DatasetConfig, data: DataConfig, mirror: str | None, tried: list[str]
+) -> str:
+    refused = SYNTHETIC in dataset.editions and not data.allow_synthetic
+    why = "; data.allow_synthetic is false" if refused else ""
+    lines = [f"{name}: no edition can be had{why}.", "Tried:", *(tried or ["  nothing"])]
+    return "\n".join([*lines, _remedy(name, dataset, mirror)])
 
 
-def _check(found: str, size: int, file: File, kind: str, whole: bool) -> None:
-    if found == file.sha256:
-        return
-    reason = (
-        f"not the file: got {size:,} of {file.size:,} bytes ({kind}), "
-        f"sha256 {found}, expected {file.sha256}"
-    )
-    raise Unavailable(reason) if whole or size == file.size else Passing(reason)
+def _remedy(name: str, dataset: DatasetConfig, mirror: str | None) -> str:
+    """Where to put which file."""
+    root = mirror if mirror and not is_address(mirror) else "MIRROR"
+    lines = [
+        "To use the real data, put the files of one edition here and download again",
+        f"(dvc repro --force download@{name}). The folder is `data.mirror` in params.yaml,",
+        f"or {MIRROR} in the environment:",
+    ]
+    for label, edition in dataset.editions.items():
+        for file_name, file in edition.files.items():
+            place = Path(root, file.mirror_path)
+            lines += [f"  {label}: {place}", f"    ({file_name}, {file.size:,} bytes)"]
+            lines += [f"    sha256 {file.sha256}"]
+    return "\n".join(lines)

@@ -10,7 +10,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from foldwise.config import SYNTHETIC
-from foldwise.errors import DataError
+from foldwise.core.config import SYNTHETIC
+from foldwise.core.errors import DataError
+from foldwise.core.files import Record
 
 ARRAYS = "arrays.safetensors"
 META = "meta.json"
@@ -98,8 +99,7 @@ class Dataset:
             raise DataError(f"{place}: a label is not in 0 ... {len(self.class_names) - 1}")
 
 
-@dataclass(frozen=True)
-class Meta:
+class Meta(Record):
     """What meta.json says of the arrays beside it. `shape` is that of one row."""
 
     name: str
@@ -140,7 +140,7 @@ def save(dataset: Dataset, folder: Path) -> Meta:
     arrays = {name: np.ascontiguousarray(array) for name, array in dataset.arrays.items()}
     with replacing(folder / ARRAYS) as temporary:
         save_file(arrays, temporary, metadata={"digest": meta.digest})
-    write_json(folder / META, asdict(meta))
+    write_json(folder / META, meta.model_dump(mode="json"))
     return meta
 
 

@@ -7,8 +7,8 @@ import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from foldwise.core.errors import DataError
 from foldwise.datasets.prepared import damaged, read_json, write_json
-from foldwise.errors import DataError
 
 FILE = "provenance.json"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from foldwise.core.errors import DataError
 from foldwise.datasets.prepared import Dataset, replacing
-from foldwise.errors import DataError
 
 FILE = "sonar.all-data"
 FEATURES = 60

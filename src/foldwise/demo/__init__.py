@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from foldwise import paths
-from foldwise.errors import ConfigError
+from foldwise.core import paths
+from foldwise.core.errors import ConfigError
 
 PARTS = ("pipeline", "src", "dvc.yaml", ".dvcignore")
 

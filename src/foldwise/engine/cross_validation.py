@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foldwise import files, results
-from foldwise.config import Network, Variant
+from foldwise import results
+from foldwise.core import files
+from foldwise.core.config import Network, Variant
+from foldwise.core.errors import DivergedError
 from foldwise.datasets.prepared import Dataset, describe
-from foldwise.engine import diagnostics, executors, networks
-from foldwise.engine.training import Chunk, Trained
-from foldwise.errors import DivergedError
+from foldwise.engine import executors
+from foldwise.numerics import diagnostics, networks
+from foldwise.numerics.training import Chunk, Trained
 from foldwise.results import RunFiles
 from foldwise.splits import Split, splits
 

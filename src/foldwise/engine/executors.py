@@ -19,10 +19,10 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from foldwise.core.errors import ConfigError, TrainingError
 from foldwise.datasets.prepared import Dataset
-from foldwise.engine import kernels
-from foldwise.engine.training import Chunk, Recorded, Trained, train
-from foldwise.errors import ConfigError, TrainingError
+from foldwise.numerics import kernels
+from foldwise.numerics.training import Chunk, Recorded, Trained, train
 
 _worker: dict[str, Any] = {}  # what a worker process was given when it started
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from foldwise.config import Config
-from foldwise.errors import ResultsError
-from foldwise.files import atomically, write_text
+from foldwise.core.config import Config
+from foldwise.core.errors import ResultsError
+from foldwise.core.files import atomically, write_text
 from foldwise.reporting import tidy
 from foldwise.reporting.story import StudyResults, VariantResults, is_there, load, load_study
 from foldwise.reporting.words import readme_table, text_table, update_readme

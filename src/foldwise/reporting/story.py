@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from foldwise import paths, results
-from foldwise.config import SYNTHETIC, Config
-from foldwise.errors import ResultsError
+from foldwise import results
+from foldwise.core import paths
+from foldwise.core.config import SYNTHETIC, Config
+from foldwise.core.errors import ResultsError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from foldwise.errors import ResultsError
-from foldwise.files import write_text
+from foldwise.core.errors import ResultsError
+from foldwise.core.files import write_text
 from foldwise.reporting.story import StudyResults, VariantResults
 
 BEGIN = "<!-- results:begin -->"

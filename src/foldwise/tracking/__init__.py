@@ -23,16 +23,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldwise import files
-from foldwise.config import Config
-from foldwise.tracking.place import (
-    CHAMPION,
-    TELEMETRY_OFF,
-    is_built,
-    shown,
-    store_uri,
-    ui_command,
-)
+from foldwise.core import files
+from foldwise.core.config import Config
+from foldwise.tracking.place import CHAMPION, TELEMETRY_OFF, is_built, shown, store_uri, ui_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,7 +215,7 @@ def follow(
         TrackingError: the project's path cannot be part of a database's address.
     """
     without_telemetry()
-    from foldwise.tracking import live
+    from foldwise import watching as live
 
     live.follow(root.resolve(), environ, interval, going)
 
@@ -262,7 +255,7 @@ def backfill(
         TrackingError: as of `track`.
     """
     without_telemetry()
-    from foldwise.tracking import history
+    from foldwise import backfill as history
 
     return history.backfill(root.resolve(), revisions, environ, drawing)
 
@@ -302,7 +295,8 @@ def promote(
             results, or that version was tracked with uncommitted changes or by an experiment.
     """
     without_telemetry()
-    from foldwise.tracking import records, registry, store
+    from foldwise.tracking import champions as registry
+    from foldwise.tracking import records, store
 
     study = study or config.variant(variant).study
     user = records.context(root, environ)["mlflow.user"]

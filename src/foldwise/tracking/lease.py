@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from foldwise.errors import TrackingError
+from foldwise.core.errors import TrackingError
 from foldwise.tracking import server
 from foldwise.tracking.place import SAFE, shown
 from foldwise.tracking.store import LOCK_SECONDS, Store, tolerating

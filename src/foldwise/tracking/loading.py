@@ -9,7 +9,7 @@ import mlflow.pyfunc
 import numpy as np
 from mlflow.exceptions import MlflowException
 
-from foldwise.errors import TrackingError
+from foldwise.core.errors import TrackingError
 from foldwise.tracking import Predictor, store
 
 ADDRESS = "MLFLOW_TRACKING_URI"

@@ -38,10 +38,12 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 from tqdm import tqdm
 
-from foldwise import journal, paths, results
-from foldwise.config import Config
-from foldwise.errors import TrackingError
-from foldwise.tracking import Summary, Tracked, lease, place, records, registry, store
+from foldwise import journal, results
+from foldwise.core import paths
+from foldwise.core.config import Config
+from foldwise.core.errors import TrackingError
+from foldwise.tracking import Summary, Tracked, lease, place, records, store
+from foldwise.tracking import champions as registry
 from foldwise.tracking.records import (
     CREATED,
     CURRENT,

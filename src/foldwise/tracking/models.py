@@ -23,9 +23,9 @@ from mlflow import pyfunc
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from foldwise.config import Network
-from foldwise.engine import networks
-from foldwise.errors import TrackingError
+from foldwise.core.config import Network
+from foldwise.core.errors import TrackingError
+from foldwise.numerics import networks
 from foldwise.tracking.served import LARGEST_PIXEL
 
 PT2 = Path("data/model.pt2")  # where MLflow's PyTorch flavour keeps and looks for it

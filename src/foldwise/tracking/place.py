@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from foldwise.errors import TrackingError
+from foldwise.core.errors import TrackingError
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"

@@ -19,8 +19,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from foldwise import files, paths, results
-from foldwise.errors import ResultsError
+from foldwise import results
+from foldwise.core import files, paths
+from foldwise.core.errors import ResultsError
 from foldwise.tracking import place
 
 SPEC, OUTPUTS, SUMMARY = "foldwise.spec", "foldwise.outputs", "foldwise.summary"

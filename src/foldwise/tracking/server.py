@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from foldwise.errors import TrackingError
+from foldwise.core.errors import TrackingError
 from foldwise.tracking.place import SAFE, shown
 
 PROBE_SECONDS = 12  # name look-up, connections, both attempts: a dead server is known within them

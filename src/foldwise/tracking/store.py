@@ -21,7 +21,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from foldwise.errors import TrackingError
+from foldwise.core.errors import TrackingError
 from foldwise.tracking import place, server
 from foldwise.tracking.place import SAFE, shown
 from foldwise.tracking.records import Point

@@ -23,7 +23,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from foldwise.errors import TrackingError
+from foldwise.core.errors import TrackingError
 from foldwise.tracking import Charts
 from foldwise.tracking.place import SAFE
 from foldwise.tracking.records import VariantRun

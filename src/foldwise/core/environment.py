@@ -1,0 +1,104 @@
+"""What environment variables say, read once and typed, at the door of a command or a stage.
+
+None of it decides a result, so none of it is in params.yaml: it never invalidates a stage.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Self, get_args
+
+from foldwise.core.errors import ConfigError
+
+Device = Literal["auto", "cpu", "cuda"]
+WORKERS, DEVICE, MIRROR = "FOLDWISE_WORKERS", "FOLDWISE_DEVICE", "FOLDWISE_MIRROR"
+VARIABLES = (WORKERS, DEVICE, MIRROR)
+TRACKING = "MLFLOW_TRACKING_URI"
+TELEMETRY_OFF = {
+    "DVC_NO_ANALYTICS": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where and on what foldwise runs.
+
+    Attributes:
+        workers: processes that train.
+        device: what trains; `auto` takes a GPU where there is one.
+        mirror: folder or address to try first for data; None where `data.mirror` decides.
+        tracking_uri: address of an MLflow store; "" for the project's own.
+        experiment: name of the DVC experiment that is running, "" for none.
+        baseline_rev: the commit that it started from.
+        mlflow: all of MLflow's own variables that are set.
+    """
+
+    workers: int = 1
+    device: Device = "auto"
+    mirror: str | None = None
+    tracking_uri: str = ""
+    experiment: str = ""
+    baseline_rev: str = ""
+    mlflow: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str] = os.environ) -> Self:
+        """What the variables say.
+
+        Raises:
+            ConfigError: one of ours has a bad value.
+        """
+        return cls(
+            workers=_workers(variables),
+            device=_device(variables),
+            mirror=variables[MIRROR].strip() if MIRROR in variables else None,
+            tracking_uri=variables.get(TRACKING, "").strip(),
+            experiment=variables.get("DVC_EXP_NAME", ""),
+            baseline_rev=variables.get("DVC_EXP_BASELINE_REV", ""),
+            mlflow={name: value for name, value in variables.items() if name.startswith("MLFLOW_")},
+        )
+
+
+def problems(variables: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Variables with a bad value, or with a name that looks misspelt: a line for each."""
+    for read in (_workers, _device):
+        try:
+            read(variables)
+        except ConfigError as error:
+            yield f"{error}; correct or unset it"
+    for name in variables:
+        meant = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.8)
+        if name not in VARIABLES and meant:
+            yield f"{name}: nothing reads this variable; did you mean {meant[0]}?"
+
+
+def without_telemetry() -> None:
+    """Keep DVC and MLflow from reporting their use; call it before they are imported."""
+    os.environ.update(TELEMETRY_OFF)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _workers(variables: Mapping[str, str]) -> int:
+    value = variables.get(WORKERS, "")
+    if not value:
+        return cores()
+    if not (value.isascii() and value.isdigit()) or int(value) < 1:
+        raise ConfigError(f"{WORKERS}: '{value}' is not a whole number above 0")
+    return int(value)
+
+
+def _device(variables: Mapping[str, str]) -> Device:
+    value = variables.get(DEVICE, "") or "auto"
+    for device in get_args(Device):
+        if value == device:
+            chosen: Device = device
+            return chosen
+    raise ConfigError(f"{DEVICE}: '{value}' is none of {', '.join(get_args(Device))}")

@@ -1,0 +1,49 @@
+"""The exceptions that foldwise raises for its users: each message names place, value and remedy."""
+
+
+class FoldwiseError(Exception):
+    """Something that the user can mend; shown as one message, without a traceback."""
+
+
+class ConfigError(FoldwiseError):
+    """params.yaml or an environment variable asks for something that cannot be."""
+
+
+class WriteError(FoldwiseError):
+    """A file cannot be written; what was there has not changed."""
+
+
+class ReadError(FoldwiseError):
+    """A file cannot be used as it is."""
+
+
+class MissingError(ReadError):
+    """A file is not there."""
+
+
+class DamagedError(ReadError):
+    """A file's content is not what was written."""
+
+
+class GitError(FoldwiseError):
+    """Git is not there, or says that something cannot be done."""
+
+
+class DataError(FoldwiseError):
+    """A data file cannot be had, or its content is not what it must be."""
+
+
+class TrainingError(FoldwiseError):
+    """Training could not be done: a worker died, a device is not there."""
+
+
+class ResultsError(FoldwiseError):
+    """A result is not complete, or its parts do not belong together."""
+
+
+class ComparisonError(FoldwiseError):
+    """Two results must not be compared."""
+
+
+class TrackingError(FoldwiseError):
+    """The MLflow store cannot be reached or read; the results on disk are safe."""

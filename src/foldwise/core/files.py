@@ -1,0 +1,208 @@
+"""Read and write files: whole or not at all, and durable. Digests of what is in them.
+
+The only place that writes a file of the project's; everything is written as bytes.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from foldwise.core.errors import DamagedError, MissingError, WriteError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FACTS = b"foldwise"  # key of our own facts in a Parquet file's metadata
+SHOWN = 16  # characters of a digest that are shown: 64 bits are plenty against chance
+
+
+class Record(BaseModel):
+    """What one JSON file, or a part of it, says: frozen and typed; unknown keys are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+R = TypeVar("R", bound=Record)
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, flush it to disk, rename it; make its folder if needed.
+
+    Raises:
+        WriteError: it cannot be written (read-only, disk full); `path` is as it was.
+    """
+    part: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        part = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write canonical, readable JSON (sorted keys, no NaN); see `write_bytes`."""
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as JSON; what is None is left out."""
+    write_json(path, record.model_dump(mode="json", exclude_none=True))
+
+
+def write_table(path: Path, table: "pd.DataFrame", facts: dict[str, Any] | None = None) -> None:
+    """Write a Parquet file, `facts` in its schema's metadata; see `write_bytes`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    if facts is not None:
+        metadata = {**(arrow.schema.metadata or {}), FACTS: json.dumps(facts).encode()}
+        arrow = arrow.replace_schema_metadata(metadata)
+    sink = pa.BufferOutputStream()
+    pq.write_table(arrow, sink, compression="zstd")
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def unwritable(path: Path, error: OSError) -> WriteError:
+    """The error for a place where nothing can be written."""
+    return WriteError(
+        f"{path}: cannot be written ({error.strerror or error}); nothing that was there "
+        "has changed; make room or the folder writable, then run the same command again"
+    )
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: the file.
+        remedy: what to do where it is missing or damaged, for the message.
+
+    Raises:
+        MissingError: it is not there.
+        DamagedError: it is not JSON, or no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingError(f"{path}: not there; {remedy}") from None
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise DamagedError(f"{path}: damaged ({error}); {remedy}") from None
+    except OSError as error:
+        raise DamagedError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    if not isinstance(content, dict):
+        raise DamagedError(f"{path}: damaged (not an object); {remedy}")
+    return content
+
+
+def read_record(path: Path, kind: type[R], remedy: str) -> R:
+    """The record in a JSON file.
+
+    Raises:
+        MissingError: it is not there.
+        DamagedError: it is not JSON, or a field is missing or of another type; it names the field.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise MissingError(f"{path}: not there; {remedy}") from None
+    except OSError as error:
+        raise DamagedError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    return parse_record(text, kind, str(path), remedy)
+
+
+def parse_record(text: bytes, kind: type[R], source: str, remedy: str) -> R:
+    """The record in a JSON text; `source` names it in messages.
+
+    Raises:
+        DamagedError: it is not JSON, or a field is missing or of another type; it names the field.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise _damaged(source, error, remedy) from None
+
+
+def as_record(tree: dict[str, Any], kind: type[R], source: str, remedy: str) -> R:
+    """The record that a tree is; `source` names it in messages.
+
+    Raises:
+        DamagedError: a field is missing or of another type; it names the field.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise _damaged(source, error, remedy) from None
+
+
+def _damaged(source: str, error: ValidationError, remedy: str) -> DamagedError:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    reason = f"{place}: {first['msg']}" if place else first["msg"]
+    return DamagedError(f"{source}: damaged ({reason}); {remedy}")
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The `facts` that `write_table` put into a Parquet file."""
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_schema(path).metadata or {}
+    facts: dict[str, Any] = json.loads(metadata.get(FACTS, b"{}"))
+    return facts
+
+
+# --- digests ----------------------------------------------------------------------------------
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(content: Any) -> str:
+    """Hex sha256 of canonical JSON."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def short(digest: str) -> str:
+    """The part of a digest that is shown."""
+    return digest[:SHOWN]

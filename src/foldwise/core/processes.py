@@ -1,0 +1,81 @@
+"""How a process of ours begins and ends: its command line, its exit status, its parent."""
+
+import argparse
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from types import FrameType
+from typing import NoReturn
+
+from foldwise.core.environment import without_telemetry
+from foldwise.core.errors import FoldwiseError
+
+
+def run_stage(main: Callable[[str], None], key: str, example: str) -> NoReturn:
+    """Run a stage's script for the key on its command line, then exit.
+
+    Exit status: 0, or 1 after an error that the user can mend (its message on stderr, without
+    a traceback), 130 after SIGINT, 143 after SIGTERM.
+
+    Args:
+        main: does the stage's work for one key; imports there what takes long to import.
+        key: what the key names: "dataset", "study" or "variant".
+        example: a key, for `--help`.
+    """
+    parser = _parser()
+    parser.epilog = f"example: python {sys.argv[0]} {example}"
+    parser.add_argument(key, help=f"a {key} of params.yaml")
+    name = getattr(parser.parse_args(), key)
+    exit_after(lambda: main(name), _exit_at_once)
+
+
+def run_stage_without_key(main: Callable[[], None]) -> NoReturn:
+    """As `run_stage`, for a stage that has no key."""
+    _parser().parse_args()
+    exit_after(main, _exit_at_once)
+
+
+def exit_after(work: Callable[[], None], done: Callable[[int], NoReturn] = sys.exit) -> NoReturn:
+    """Do the work, then exit with its status: 0 (by `done`), 1, 130 or 143 (see `run_stage`)."""
+    without_telemetry()
+    # Seldom: what is imported is no garbage, and each search for garbage goes through all of it.
+    gc.set_threshold(100_000, 50, 100)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        work()
+    except FoldwiseError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    done(0)
+
+
+def exit_with_parent() -> None:
+    """End this process when its parent is gone, however it went; for a thread of its own."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        description=(sys.modules["__main__"].__doc__ or "").strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _exit_at_once(status: int) -> NoReturn:
+    """Exit without taking apart what was imported, which takes half a second where torch is."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + signum)

@@ -1,0 +1,249 @@
+"""What is wrong with the MLflow store, compared with the run folders, and what mends it.
+
+The store is a mirror. Runs that nobody will finish are deleted, as MLflow's UI does it; whatever
+is missing, `track` makes.
+"""
+
+import functools
+import shutil
+import sqlite3
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pandas as pd
+from filelock import FileLock, Timeout
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus, Run
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from foldwise import journal
+from foldwise.core import paths
+from foldwise.core.config import Config
+from foldwise.core.errors import ResultsError, TrackingError
+from foldwise.doctor.findings import Finding, Mend
+from foldwise.tracking import mirror, place, records, store
+from foldwise.tracking.records import BACKFILLED, CREATED, LIVE, OUTPUTS, VariantRun
+
+DAY = 86_400  # seconds after which nobody writes a run any more, wherever it is
+
+
+def examine(settings: Config, root: Path, environ: Mapping[str, str], track: Mend) -> list[Finding]:
+    """What is wrong with the store; changes nothing.
+
+    Args:
+        settings: the workspace's.
+        root: the project's root.
+        environ: MLFLOW_TRACKING_URI is read.
+        track: mirrors the workspace.
+    """
+    try:
+        uri = place.store_uri(environ, root)
+        path = place.database(uri)
+        runs = _runs(settings, root)
+        if path is not None and not path.exists():
+            return [_missing(run.name, track) for run in runs] + _orphans(path, set())
+        if path is not None and _is_held(path):
+            return [Finding(f"{uri}: a `track` is at work, so the store was not looked at; wait")]
+        with store.opened(uri, environ) as opened:
+            table = mirror.runs_table(uri)
+            state = State(settings, root, environ, uri, opened.client, runs, table, track)
+            found = [*state.unfinished(), *state.not_mirrored(), *state.without_results()]
+        return found + (_files(path) if path is not None else [])
+    except TrackingError as error:
+        return [Finding(str(error))]
+
+
+@dataclass
+class State:
+    """An open store and the run folders beside it."""
+
+    settings: Config
+    root: Path
+    environ: Mapping[str, str]
+    uri: str
+    client: MlflowClient
+    runs: list[VariantRun]
+    table: pd.DataFrame
+    track: Mend
+
+    def unfinished(self) -> Iterator[Finding]:
+        """Runs that are RUNNING though nothing is at work on them, and no `track` will finish."""
+        ours = {run.outputs for run in self.runs}
+        for run in self._with(status=mirror.RUNNING):
+            parent = run.data.tags.get(MLFLOW_PARENT_RUN_ID)
+            if run.data.tags.get(OUTPUTS) in ours or self._is_at_work(run):
+                continue
+            if parent and self.client.get_run(parent).info.status == mirror.RUNNING:
+                continue  # goes with its parent
+            tags, identity = run.data.tags, run.info.run_id
+            text = (
+                f"{self.uri}: run {identity} of {tags.get('variant')} is RUNNING, and nothing is "
+                "at work on it; delete it with its children"
+            )
+            if BACKFILLED in tags:
+                text += f" (or `foldwise track --rev {tags['git_commit'][:7]}` completes it)"
+            yield Finding(text, functools.partial(_retire, self.uri, self.environ, identity))
+
+    def not_mirrored(self) -> Iterator[Finding]:
+        """Results that are not in the store, or not whole, or only as history."""
+        shown = {run.data.tags.get(OUTPUTS) for run in self._current()}
+        for run in self.runs:
+            if not mirror.is_complete(self.client, run) or run.outputs not in shown:
+                yield _missing(run.name, self.track)
+
+    def without_results(self) -> Iterator[Finding]:
+        """Variants that the store shows as current, and whose results are not there."""
+        there = {run.outputs for run in self.runs}
+        names = {run.name for run in self.runs}
+        for run in self._current():
+            name, study = run.data.tags["variant"], run.data.tags["study"]
+            if run.data.tags.get(OUTPUTS) in there:
+                continue
+            text = f"{self.uri}: shows results of {name} as current that"
+            if name in self.settings.variants and name not in names:
+                yield Finding(
+                    f"{text} are not in {paths.run(name)}/; `dvc pull train@{name}` brings them "
+                    f"back, `dvc repro train@{name}` makes them again"
+                )
+            elif self._is_own or study in {run.study for run in self.runs}:
+                yield Finding(f"{text} the project no longer has; `foldwise track`", self.track)
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether it is the project's own store, which no other project writes to."""
+        return self.uri == place.store_uri({}, self.root)
+
+    def _with(self, **columns: str) -> list[Run]:
+        """The runs whose line in the table has these values."""
+        if self.table.empty:
+            return []
+        chosen = (self.table[list(columns)] == pd.Series(columns)).all(axis=1)
+        return [self.client.get_run(identity) for identity in self.table["run_id"][chosen]]
+
+    def _current(self) -> list[Run]:
+        """The variants' complete runs that the store shows as the project's own."""
+        found = self._with(current="true", role="variant")
+        return [run for run in found if run.info.status != mirror.RUNNING]
+
+    def _is_at_work(self, run: Run) -> bool:
+        """Whether something may still be writing a run; where that cannot be known, for a day.
+
+        No other `track` is writing to a database while this process has it open. A training that
+        is shown while it goes on holds the lock of its journal.
+        """
+        is_new = time.time() - int(run.data.tags.get(CREATED, 0)) / 1e9 < DAY
+        if LIVE in run.data.tags:
+            return is_new and not self._has_ended(run)
+        return is_new and place.database(self.uri) is None
+
+    def _has_ended(self, live: Run) -> bool:
+        """Whether the training that a run shows is one of this folder, and over."""
+        attempt = live.data.tags[LIVE]
+        if not records.is_of(attempt, self.root):
+            return False  # perhaps a queued experiment's, whose journal is elsewhere
+        written = journal.read(self.root / paths.journal(live.data.tags["variant"]))
+        if written is None or written.status != journal.RUNNING:
+            return True
+        return attempt != records.attempt(self.root, written.facts["started"])
+
+
+# --- files of a database's store --------------------------------------------------------------
+
+
+def _files(path: Path) -> list[Finding]:
+    """What is wrong with the artifacts of a database."""
+    here = path.parent / place.ARTIFACTS
+    address = f"{path.as_uri()}?mode=ro"
+    with closing(sqlite3.connect(address, uri=True, timeout=store.BUSY_SECONDS)) as connection:
+
+        def column(query: str) -> set[str]:
+            return {str(value) for (value,) in connection.execute(query)}
+
+        active = "FROM logged_models WHERE lifecycle_stage = 'active'"
+        known = column("SELECT run_uuid FROM runs") | column(f"SELECT model_id {active}")
+        ready = f"SELECT artifact_location {active} AND status = {LoggedModelStatus.READY.to_int()}"
+        studies = f"experiment_tags USING (experiment_id) WHERE key = '{mirror.STUDY}'"
+        homes = map(_local, column(f"SELECT artifact_location FROM experiments JOIN {studies}"))
+        away = sorted({str(home.parent) for home in homes if home and home.parent != here})
+        lost = {home for home in map(_local, column(ready)) if home and not home.exists()}
+    anew = "move it away, and `foldwise track` (with --rev for older commits) builds a new one"
+    found = []
+    if away:
+        found.append(Finding(f"{path}: was made for another folder, {', '.join(away)}; {anew}"))
+    elif lost:
+        found.append(Finding(f"{path}: the files of {len(lost)} models are gone; {anew}"))
+    return found + _orphans(path, known)
+
+
+def _orphans(path: Path, known: Collection[str]) -> list[Finding]:
+    """Artifacts of runs and models that a database does not know."""
+    here = path.parent / place.ARTIFACTS
+    folders = [*here.glob("*/models/m-*"), *(f.parent for f in here.glob("*/*/artifacts"))]
+    orphans = [folder for folder in folders if folder.name not in known]
+    if not orphans:
+        return []
+    size = sum(file.stat().st_size for f in orphans for file in f.rglob("*") if file.is_file())
+    return [
+        Finding(
+            f"{here}: {len(orphans)} folders ({size / 2**20:.1f} MiB) of runs and models that are "
+            f"not in {path.name}; delete them (if you keep an older {path.name} elsewhere, it "
+            "loses them)",
+            functools.partial(_delete, orphans),
+        )
+    ]
+
+
+# --- helpers ----------------------------------------------------------------------------------
+
+
+def _runs(settings: Config, root: Path) -> list[VariantRun]:
+    """The run folders that are there and whose manifest can be read."""
+    found = []
+    for name in settings.variants:
+        try:
+            run = records.read(root, name, {})
+        except ResultsError:
+            continue  # said by the look at the files
+        found += [run] if run else []
+    return found
+
+
+def _missing(name: str, track: Mend) -> Finding:
+    text = f"{paths.run(name)}: these results are not in MLflow, or not whole; `foldwise track`"
+    return Finding(text, track)
+
+
+def _retire(uri: str, environ: Mapping[str, str], identity: str) -> None:
+    with store.opened(uri, environ) as opened:
+        run = opened.client.get_run(identity)
+        children = opened.client.search_runs(
+            [run.info.experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{identity}'"
+        )
+        for each in (*children, run):
+            mirror.retire(opened.client, each)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process has a database's lock file."""
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _local(uri: str) -> Path | None:
+    """The folder of a file address; None for any other."""
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def _delete(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder)

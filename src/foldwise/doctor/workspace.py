@@ -1,0 +1,338 @@
+"""What is wrong with a workspace, and what mends it: files, DVC, surroundings.
+
+Reports first. What it deletes can be had again: from git, from DVC's cache (for results, by a
+dvc.lock that is committed), or by running the pipeline; everything else is left to a person. What
+is wrong with the MLflow store, `tracking.health` says.
+"""
+
+import difflib
+import functools
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+from dvc.dvcfile import LOCK_FILE, Lockfile
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.utils.serialize import parse_yaml
+
+from foldwise import commits, results, tracking
+from foldwise.core import config, paths
+from foldwise.core.config import Config
+from foldwise.core.errors import FoldwiseError
+from foldwise.datasets.download import MIRROR
+from foldwise.datasets.transfer import is_address
+from foldwise.doctor.findings import Finding, Mend
+
+VARIABLES = ("FOLDWISE_DEVICE", "FOLDWISE_MIRROR", "FOLDWISE_WORKERS")
+ROOM = 2**30  # bytes on a disk, below which something is likely to fail
+ROUNDS = 3  # of mending: one remedy can bring something to light, as the files of a deleted run
+ABANDONED = 3600  # seconds after which nobody writes a temporary file any more
+TEMPORARY = re.compile(
+    r"\..+\.[a-z0-9_]{8}"  # files.atomically, journals
+    r"|\.synthetic-[a-z0-9_]{8}|tmp[a-z0-9_]{8}"  # downloads
+    r"|.+\.[\w-]{22}\.tmp"  # DVC
+    r"|mlflow\.db\.part.*"
+)
+WRITTEN = (
+    *(Path("data"), paths.RUNS, paths.METRICS, paths.COMPARISONS, paths.PLOTS),
+    *(paths.REPORT.parent, paths.TRACKED.parent),
+)
+RWLOCKS = (Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock"))
+
+
+def examine(root: Path, environ: Mapping[str, str], track: Mend) -> list[Finding]:
+    """Everything that is wrong, as far as it can be told cheaply; changes nothing.
+
+    Args:
+        root: the project's root.
+        environ: the FOLDWISE_* variables and MLFLOW_TRACKING_URI are looked at.
+        track: mirrors the workspace to MLflow.
+    """
+    root = root.resolve()
+    found = [*variables(root, environ), *room(root), *dead_locks(root), *leftovers(root)]
+    try:
+        settings = config.load(root / paths.PARAMS)
+    except FoldwiseError as error:
+        return [*found, *(Finding(line) for line in _relative(str(error), root).splitlines())]
+    found += [*stale_entries(root), *orphans(root, settings), *damaged(root, settings)]
+    tracking.without_telemetry()
+    from foldwise.doctor import store as health
+
+    return found + health.examine(settings, root, environ, track)
+
+
+def mend(findings: Iterable[Finding]) -> list[str]:
+    """Do what `--fix` does; what could not be mended, and why."""
+    problems = []
+    for work in dict.fromkeys(finding.mend for finding in findings if finding.mend):
+        try:
+            work()
+        except (FoldwiseError, DvcException, OSError) as error:
+            problems.append(str(error))
+    return problems
+
+
+# --- surroundings -----------------------------------------------------------------------------
+
+
+def variables(root: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """FOLDWISE_* variables with a bad value, or with a name that looks misspelt."""
+    names = [name for name in ("FOLDWISE_WORKERS", "FOLDWISE_DEVICE") if environ.get(name)]
+    if names:
+        from foldwise.engine import executors  # imports torch, which takes a second
+
+        checks = {
+            "FOLDWISE_WORKERS": executors.worker_count,
+            "FOLDWISE_DEVICE": executors.choose_device,
+        }
+    for name in names:
+        try:
+            checks[name](environ)
+        except FoldwiseError as error:
+            yield Finding(f"{error}; correct or unset it")
+    mirror = environ.get(MIRROR, "").strip()
+    if mirror and not is_address(mirror) and not (root / Path(mirror).expanduser()).is_dir():
+        yield Finding(f"{MIRROR}: there is no folder '{mirror}'; correct or unset it")
+    for name in environ:
+        meant = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.8)
+        if name not in VARIABLES and meant:
+            yield Finding(f"{name}: nothing reads this variable; did you mean {meant[0]}?")
+
+
+def room(root: Path) -> Iterator[Finding]:
+    """Disks that are nearly full: the project's, and the one for temporary files."""
+    folders = {folder.stat().st_dev: folder for folder in (Path(tempfile.gettempdir()), root)}
+    for folder in folders.values():
+        free = shutil.disk_usage(folder).free
+        if free < ROOM:
+            yield Finding(
+                f"{folder}: only {free / 2**20:.0f} MiB are free; make room (`dvc gc --workspace` "
+                "removes from DVC's cache what the workspace does not use)"
+            )
+
+
+# --- DVC --------------------------------------------------------------------------------------
+
+
+def dead_locks(root: Path) -> Iterator[Finding]:
+    """Locks that a killed dvc left behind, and that keep the next one from working.
+
+    Not `.dvc/tmp/lock`: the system lets go of it when its process dies.
+    """
+    for path in (root / lock for lock in RWLOCKS):
+        try:
+            pids = _holders(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            continue
+        except ValueError:
+            text = "damaged, so that every dvc command fails; delete it"
+        else:
+            written = path.stat().st_mtime
+            if not pids or any(_is_running(pid, written) for pid in pids):
+                continue
+            gone = ", ".join(map(str, sorted(pids)))
+            text = f"left by a dvc that was killed (process {gone}); delete it"
+        yield Finding(f"{path.relative_to(root)}: {text}", path.unlink)
+
+
+def stale_entries(root: Path) -> Iterator[Finding]:
+    """Stages in dvc.lock that dvc.yaml and params.yaml do not give any more."""
+    try:
+        with Repo(str(root)) as repo:
+            entries = Lockfile(repo, str(root / LOCK_FILE)).load().get("stages", {})
+            declared = {getattr(stage, "name", None) for stage in repo.index.stages}
+    except DvcException as error:
+        yield Finding(
+            f"dvc.yaml or dvc.lock cannot be read: {error}; `git diff` shows what changed"
+        )
+        return
+    committed = _committed_entries(root)
+    stale = [name for name in entries if name not in declared]
+    safe = [name for name in stale if committed.get(name) == entries[name]]
+    if safe:
+        yield Finding(
+            f"{LOCK_FILE}: entries of stages that are gone: {', '.join(safe)}; remove them (git "
+            "has them)",
+            functools.partial(_remove_entries, root, safe),
+        )
+    for name in (name for name in stale if name not in safe):
+        yield Finding(
+            f"{LOCK_FILE}: entry of a stage that is gone, {name}, and not committed: nothing else "
+            f"says where DVC's cache has its results; commit {LOCK_FILE}, then `foldwise doctor "
+            "--fix` removes it"
+        )
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def leftovers(root: Path) -> Iterator[Finding]:
+    """Temporary files of processes that were killed."""
+    inside = (path for folder in WRITTEN for path in (root / folder).rglob("*"))
+    for path in sorted([*inside, *root.glob("mlflow.db.part*")]):
+        if not TEMPORARY.fullmatch(path.name) or not path.exists():
+            continue
+        if time.time() - path.stat().st_mtime > ABANDONED:
+            text = f"{path.relative_to(root)}: left half-written by a process that was killed"
+            yield Finding(f"{text}; delete it", functools.partial(_delete, path))
+
+
+def orphans(root: Path, settings: Config) -> Iterator[Finding]:
+    """Files and folders of variants, studies and data sets that params.yaml does not declare."""
+    of_variants, of_studies = "no variant", "no study"
+    declared = {
+        paths.RUNS: (of_variants, map(paths.run, settings.variants)),
+        paths.METRICS: (
+            of_variants,
+            (f(name) for name in settings.variants for f in (paths.metrics, paths.scores)),
+        ),
+        paths.COMPARISONS: (of_studies, map(paths.comparison, settings.studies)),
+        paths.RAW: ("no data set", map(paths.raw, settings.datasets)),
+        paths.PREPARED: ("no data set", map(paths.prepared, settings.datasets)),
+        paths.SPLITS: (of_studies, map(paths.splits, settings.studies)),
+    }
+    for folder, (kind, wanted) in declared.items():
+        names = {path.name for path in wanted}
+        for path in sorted((root / folder).glob("[!.]*")):
+            if path.name in names or TEMPORARY.fullmatch(path.name):
+                continue
+            text = f"{path.relative_to(root)}: of {kind} in {paths.PARAMS}"
+            if kept := _kept(path, root):
+                yield Finding(f"{text}; delete it ({kept})", functools.partial(_delete, path))
+            else:
+                yield Finding(
+                    f"{text}, and kept nowhere else; declare it again and `dvc repro`, or delete "
+                    "it by hand"
+                )
+
+
+def damaged(root: Path, settings: Config) -> Iterator[Finding]:
+    """Run folders whose files are not what their manifest says."""
+    for name in settings.variants:
+        folder = root / paths.run(name)
+        if not (folder / results.MANIFEST).is_file():
+            continue
+        try:
+            results.read(folder)
+        except FoldwiseError as error:
+            yield Finding(_relative(str(error), root))
+        except (OSError, ValueError) as error:  # of the timeline, which no digest protects
+            yield Finding(
+                f"{paths.run(name) / results.TIMELINE}: missing or damaged "
+                f"({type(error).__name__}); `dvc checkout --force train@{name}` restores it"
+            )
+
+
+# --- helpers ----------------------------------------------------------------------------------
+
+
+def _relative(text: str, root: Path) -> str:
+    return text.replace(f"{root}/", "")
+
+
+def _delete(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _holders(lock: Mapping[str, Any]) -> set[int]:
+    """The processes that DVC's lock file names.
+
+    Raises:
+        ValueError: it is not such a file.
+    """
+    try:
+        writers = list(lock.get("write", {}).values())
+        readers = [info for infos in lock.get("read", {}).values() for info in infos]
+        return {int(info["pid"]) for info in writers + readers}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"not a lock file of DVC: {error}") from None
+
+
+def _is_running(pid: int, since: float) -> bool:
+    """Whether a process was there at a time and still is; its number may be another's by now."""
+    try:
+        return bool(psutil.Process(pid).create_time() <= since)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _committed_entries(root: Path) -> dict[str, Any]:
+    """The stages of the dvc.lock that is committed."""
+    text = _git(root, "show", f"HEAD:./{LOCK_FILE}")
+    try:
+        stages: dict[str, Any] = parse_yaml(text, LOCK_FILE).get("stages", {}) if text else {}
+    except DvcException:
+        return {}
+    return stages
+
+
+def _remove_entries(root: Path, names: Iterable[str]) -> None:
+    with Repo(str(root)) as repo, repo.lock:
+        lock = Lockfile(repo, str(root / LOCK_FILE))
+        for name in names:
+            lock.remove_stage(SimpleNamespace(name=name))
+
+
+def _kept(path: Path, root: Path) -> str:
+    """Where something can be had again, "" if nowhere for sure."""
+    folder = path.relative_to(root).parent
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    if not files:
+        return "it is empty"
+    if folder in (paths.METRICS, paths.COMPARISONS):
+        return "git has it" if _is_committed(path, root) else ""
+    if not _are_cached(files, root):
+        return ""
+    if folder != paths.RUNS:
+        return "DVC's cache has it, and the pipeline makes it again"
+    commit = _commit_with({_md5(file) for file in files}, root)
+    return f"DVC's cache has it, by {LOCK_FILE} of commit {commit}" if commit else ""
+
+
+def _is_committed(path: Path, root: Path) -> bool:
+    """Whether a file is in the last commit as it is here."""
+    relative = path.relative_to(root).as_posix()
+    known = _git(root, "ls-tree", "--name-only", "HEAD", "--", relative)
+    return bool(known) and not _git(root, "status", "--porcelain", "--", relative)
+
+
+def _are_cached(files: Iterable[Path], root: Path) -> bool:
+    try:
+        with Repo(str(root)) as repo:
+            return all(repo.cache.local.exists(_md5(file)) is True for file in files)
+    except DvcException:
+        return False
+
+
+def _commit_with(md5s: Collection[str], root: Path) -> str:
+    """A commit of any branch, tag or experiment whose dvc.lock names all files, "" for none."""
+    changed = f"-S{min(md5s)}"  # finds commits that brought a file, and that took it away
+    found = _git(root, "log", "--all", "--format=%h %p", changed, "--", LOCK_FILE)
+    for commit in found.split():
+        lock = _git(root, "show", f"{commit}:./{LOCK_FILE}")
+        if all(md5 in lock for md5 in md5s):
+            return commit
+    return ""
+
+
+def _md5(file: Path) -> str:
+    """DVC's name for a file's content."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "md5").hexdigest()
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git answers, "" where it cannot."""
+    try:
+        return commits.git(root, *arguments)
+    except FoldwiseError:
+        return ""

@@ -1,0 +1,119 @@
+"""How a stack trains on a block of batches: the ways that there are, and which one is taken."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from foldwise.core.config import Training
+from foldwise.numerics import kernels
+from foldwise.numerics.batches import BLOCK_BYTES, Batch, Block, Rows
+from foldwise.numerics.losses import losses
+from foldwise.numerics.networks import StackedNetwork
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+}
+WARM_UP = 3  # batches of a size before their step is captured in a CUDA graph
+
+Step = Callable[[Batch], None]
+
+
+class Functions(NamedTuple):
+    """What can be done with a stack: train it on a block; its logits (F, m, K) of rows (F, m)."""
+
+    train: Callable[[Block], None]
+    logits: Callable[[Rows, Tensor], Tensor]
+
+
+def functions(stack: nn.Module, training: Training) -> Functions:
+    """The fastest way that there is for this module on its device.
+
+    Args:
+        stack: in training mode, where it is to train.
+        training: loss, optimizer and batch size.
+    """
+    device = next(stack.parameters()).device.type
+    if device == "cpu" and isinstance(stack, StackedNetwork):
+        return Functions(*kernels.functions(stack, training))
+    step = autograd_step(stack, training)
+    train = batchwise(captured(step) if device == "cuda" else step, training.batch_size)
+    return Functions(train, partial(evaluated, stack))
+
+
+def evaluated(stack: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
+    """Logits of rows (F, m) in evaluation mode: (F, m, outputs)."""
+    stack.eval()
+    most = max(1, BLOCK_BYTES // (4 * rows.X.shape[1]))
+    parts = torch.split(chosen, most, dim=1)
+    logits = torch.cat([stack(rows.features(part)) for part in parts], dim=1)
+    stack.train()
+    return logits
+
+
+def batchwise(step: Step, batch_size: int) -> Callable[[Block], None]:
+    """Take a step on every batch of a block."""
+
+    def train(block: Block) -> None:
+        for batch in block.batches(batch_size):
+            step(batch)
+
+    return train
+
+
+def autograd_step(stack: nn.Module, training: Training) -> Step:
+    """One step on one batch, as in any PyTorch program."""
+    options = training.optimizer.model_dump(exclude={"name"})
+    if next(stack.parameters()).is_cuda and training.optimizer.name != "sgd":
+        options["capturable"] = True  # keeps the step count on the GPU
+    optimizer = OPTIMIZERS[training.optimizer.name](stack.parameters(), **options)
+
+    def step(batch: Batch) -> None:
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            row_losses = losses(stack(batch.x, batch.mask), batch.targets, training.loss)
+            row_losses.mean(dim=1).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def captured(step: Step) -> Step:
+    """The same step, replayed from a CUDA graph once a few batches of a size have been seen.
+
+    A small network's kernels take less time than their launches, which a graph does at once:
+    https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs. The first batches of each
+    size run on a side stream, as capturing asks for; they are ordinary training steps.
+    """
+    seen = Counter[int]()
+    graphs: dict[int, tuple[torch.cuda.CUDAGraph, Batch]] = {}
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+    def replay(batch: Batch) -> None:
+        rows = batch.x.shape[1]
+        seen[rows] += 1
+        if seen[rows] <= WARM_UP:
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                step(batch)
+            torch.cuda.current_stream().wait_stream(side)
+            return
+        if rows not in graphs:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):  # records, does not run
+                step(batch)
+            graphs[rows] = graph, batch
+        graph, held = graphs[rows]
+        held.x.copy_(batch.x)
+        held.targets.copy_(batch.targets)
+        if held.mask is not None and batch.mask is not None:
+            held.mask.copy_(batch.mask)
+        graph.replay()
+
+    return replay
