@@ -50,8 +50,9 @@ def run(
 ) -> None:
     """Compare B with A on the same splits.
 
-    A and B are two variants, or one variant at two commits. Side A is the first --rev, side B the second; a side without --rev is the workspace. Without
-    names, every variant that both sides have is compared.
+    A and B are two variants, or one variant at two commits. Side A is the first --rev, side B the
+    second; a side without --rev is the workspace. Without names, every variant that both sides
+    have is compared.
     """
     at_most_one(markdown=markdown, json=json)
     from foldwise import revisions

@@ -35,9 +35,10 @@ def run(
 ) -> None:
     """Find what is wrong, and fix it with --fix.
 
-    It looks at the workspace and the MLflow store. Each finding is a line: where, what, and the remedy. --fix carries out the remedies marked
-    with a *, after listing them. It deletes only what can be had again: from git, from DVC's
-    cache by a committed dvc.lock, or by running the pipeline.
+    It looks at the workspace and the MLflow store. Each finding is a line: where, what, and the
+    remedy. --fix carries out the remedies marked with a *, after listing them. It deletes only
+    what can be had again: from git, from DVC's cache by a committed dvc.lock, or by running the
+    pipeline.
     """
     from foldwise.doctor import workspace
 

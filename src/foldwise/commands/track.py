@@ -44,11 +44,11 @@ def run(
 ) -> None:
     """Mirror the runs to MLflow.
 
-    What is already there is left alone: running it twice adds nothing, and the next run completes one that was stopped. The store is a
-    mirror: if it was deleted, this builds it again.
+    What is already there is left alone: running it twice adds nothing, and the next run completes
+    one that was stopped. The store is a mirror: if it was deleted, this builds it again.
 
-    With --rev the results of other commits are added as history: from git and from DVC's cache
-    or remote, without a checkout. What a commit lacks is named and left out.
+    With --rev the results of other commits are added as history: from git and from DVC's cache or
+    remote, without a checkout. What a commit lacks is named and left out.
 
     With --follow trainings are shown in MLflow as they go on, from the journals that `train`
     writes. At the end the stage `track`, or this command without --follow, takes over the same
