@@ -1,5 +1,8 @@
 """The `foldwise` command as a whole: its commands in order, its help, its exit status."""
 
+from collections.abc import Sequence
+from typing import NoReturn
+
 import typer
 
 from foldwise.commands import (
@@ -59,6 +62,6 @@ app.command("doctor", epilog=verbatim(doctor.EXAMPLES))(doctor.run)
 app.command("demo", epilog=verbatim(demo.EXAMPLES))(demo.run)
 
 
-def main() -> None:
-    """Run one command, then exit with its status."""
-    exit_after(app)
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command, by default that of the command line, then exit with its status."""
+    exit_after(lambda: app(arguments))
