@@ -117,8 +117,11 @@ def _first_edition(job: Job) -> Provenance:
             tried.append(f"  {label}:\n{reasons}")
             continue
         if tried:
-            reasons_given = "\n".join(tried)
-            _say(f"{job.name}: using edition '{label}', as others cannot be had:\n{reasons_given}")
+            _say(
+                "\n".join(
+                    [f"{job.name}: using edition '{label}', as others cannot be had:", *tried]
+                )
+            )
         return result
     raise DataError(_refusal(job, tried))
 
@@ -138,9 +141,11 @@ def _get(job: Job, name: str, file: File) -> None:
     reasons = []
     for source in sources(name, file, job.mirror):
         try:
-            return obtain(source, target, file, job.limits)
+            obtain(source, target, file, job.limits)
         except Unavailable as reason:
             reasons.append(f"    {source}: {reason}")
+        else:
+            return
     raise Unavailable("\n".join(reasons or [f"    {name}: no mirror and no address"]))
 
 

@@ -202,9 +202,7 @@ def _root(error: BaseException) -> str:
 # --- to disk ----------------------------------------------------------------------------------
 
 
-def _keep(
-    chunks: Iterator[bytes], target: Path, file: File, kind: str, whole: bool = True
-) -> None:
+def _keep(chunks: Iterator[bytes], target: Path, file: File, kind: str, whole: bool = True) -> None:
     """Write chunks, at most the declared size, and check them. Not `whole`: may be cut short."""
     digest, size = hashlib.sha256(), 0
     with (
