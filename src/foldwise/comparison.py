@@ -231,14 +231,16 @@ def _gap(metric: str, *results: Result) -> str:
 
 def _changes(a: RunFolder, b: RunFolder) -> np.ndarray:
     """(repeats, rows): 1 where only B is right, −1 where only A is, else 0."""
-    return _right(b).astype(np.int64) - _right(a)
+    changes: np.ndarray = _right(b).astype(np.int64) - _right(a)
+    return changes
 
 
 def _right(run: RunFolder) -> np.ndarray:
     """Whether each row is predicted right in each repeat: (repeats, rows)."""
     table = run.predictions.sort_values(["repeat", "row"])
     shape = table["repeat"].nunique(), table["row"].nunique()
-    return np.equal(predicted(table), table["label"].to_numpy()).reshape(shape)
+    right: np.ndarray = np.equal(predicted(table), table["label"].to_numpy()).reshape(shape)
+    return right
 
 
 def _mcnemar(changes: np.ndarray) -> list[McNemar]:
