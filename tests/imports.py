@@ -15,18 +15,29 @@ def module_file(name: str) -> Path | None:
     return path.with_suffix(".py") if path.with_suffix(".py").is_file() else None
 
 
+def room(path: Path) -> str:
+    """What a file of foldwise belongs to: a folder of the package, or a module that is alone."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
 def imported(path: Path) -> set[str]:
-    """Top-level names of everything that a file imports, foldwise's modules in full."""
-    found = set()
+    """Names of all modules that a file imports, within functions too."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             inside = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name for name in inside if module_file(name)} or {node.module}
+            names |= {name for name in inside if module_file(name)} or {node.module}
             if node.module != "foldwise":
-                found.add(node.module)
-    return found
+                names.add(node.module)
+    return names
+
+
+def files_imported(path: Path) -> set[Path]:
+    """Files of foldwise that a file imports itself."""
+    files = (module_file(name) for name in imported(path) if name.split(".")[0] == "foldwise")
+    return {file for file in files if file}
 
 
 def closure(path: Path) -> set[Path]:
@@ -37,11 +48,9 @@ def closure(path: Path) -> set[Path]:
     seen: set[Path] = set()
     todo = [path]
     while todo:
-        for name in imported(todo.pop()):
-            file = module_file(name) if name.startswith("foldwise") else None
-            if file and file not in seen and _has_code(file):
-                seen.add(file)
-                todo.append(file)
+        new = {file for file in files_imported(todo.pop()) if _has_code(file)} - seen
+        seen |= new
+        todo += new
     return seen
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-Score = Callable[[np.ndarray, np.ndarray], float]
+Scorer = Callable[[np.ndarray, np.ndarray], float]
 Unit = Literal["share", "nats", ""]  # a share is shown in percent, its differences in points
 
 
@@ -36,7 +36,7 @@ class Metric:
     title: str
     unit: Unit
     direction: Literal[1, -1]
-    score: Score
+    score: Scorer
     pooled: bool = False
     every_class: bool = False
 
@@ -44,9 +44,9 @@ class Metric:
         """Why it cannot be computed on rows with these labels (n,); "" where it can."""
         if len(labels) == 0:
             return "there are no rows"
-        missing = sorted(set(range(classes)) - set(labels.tolist()))
-        if self.every_class and missing:
-            return f"no row is of class {missing[0]}, and {self.title} needs rows of every class"
+        absent = np.setdiff1d(np.arange(classes), labels)
+        if self.every_class and len(absent):
+            return f"no row is of class {absent[0]}, and {self.title} needs rows of every class"
         return ""
 
 
@@ -75,7 +75,7 @@ def row_brier(labels: np.ndarray, p: np.ndarray) -> np.ndarray:
     return squares
 
 
-def _mean(rows: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Score:
+def _mean(rows: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Scorer:
     return lambda labels, p: float(rows(labels, p).mean())
 
 
@@ -124,9 +124,7 @@ def average_precision(labels: np.ndarray, p: np.ndarray) -> float:
     return _one_against_rest(_average_precision, labels, p)
 
 
-def _one_against_rest(
-    area: Callable[[np.ndarray, np.ndarray], float], labels: np.ndarray, p: np.ndarray
-) -> float:
+def _one_against_rest(area: Scorer, labels: np.ndarray, p: np.ndarray) -> float:
     classes = [1] if p.shape[1] == 2 else range(p.shape[1])
     return float(np.mean([area(labels == k, p[:, k]) for k in classes]))
 

@@ -78,7 +78,7 @@ def answer(pair: Pair, context: Context) -> str:
             f"splits ({_setting(pair, context)})."
         )
     parts = [
-        f"{pair.b} against {pair.a} changes {_directed(metric)} by "
+        f"{pair.b} against {pair.a} changes {directed(metric)} by "
         f"{numbers.difference(pair.mean, metric)} (95 % CI {numbers.span(pair.ci95, metric)}, "
         f"{_setting(pair, context)})",
         _probabilities(pair, context),
@@ -106,7 +106,7 @@ def direction(metric: Metric) -> str:
     return f"{'higher' if metric.direction == 1 else 'lower'} is better"
 
 
-def _directed(metric: Metric) -> str:
+def directed(metric: Metric) -> str:
     """The metric, with its direction where that is not what is expected of a score."""
     return metric.title if metric.direction == 1 else f"{metric.title} ({direction(metric)})"
 
