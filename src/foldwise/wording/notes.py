@@ -86,7 +86,8 @@ def _score(metrics: Metrics | None) -> str:
     if metrics is None or not metrics.complete:
         return ""
     metric, score = METRICS[metrics.metric], metrics.primary
-    low = numbers.in_unit(score.ci95_low, metric, unit=False)
+    scale = numbers.scale(metric)
+    low = numbers.number(scale.factor * (score.ci95_low or 0.0), 3 - scale.digits)
     high = numbers.in_unit(score.ci95_high, metric)
     sd = numbers.difference(score.sd_over_splits, metric, digits=3, sign="-")
     return (
