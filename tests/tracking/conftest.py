@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fabricate import TINY, Cache
 
-from foldwise import tracking
-from foldwise.core import config
+from foldwise.core.environment import Environment, without_telemetry
 
-tracking.without_telemetry()
+without_telemetry()
 with warnings.catch_warnings():  # MLflow's own, the first time that it is imported
     warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
     warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
     import mlflow.pyfunc
     import mlflow.pytorch
     from mlflow import MlflowClient
-    from projects import PARAMS, Project, charts, fabricate, write_comparison
+    from projects import Project, charts
     from servers import (
         NO_DATABASE,
         Postgres,
@@ -31,32 +31,32 @@ with warnings.catch_warnings():  # MLflow's own, the first time that it is impor
     )
 
     from foldwise.tracking import place, store, workshop
+    from foldwise.tracking.summary import Summary
 
 # --- projects ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with three variants in two studies, tracked twice; for reading only."""
+@pytest.fixture(scope="session")
+def original(fabricated: Cache, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with three variants in two studies; for copying, and tracked once."""
     root = tmp_path_factory.mktemp("projects") / "Ein Projekt für #1"
-    project = Project(root, config.parse(PARAMS))
-    for variant in project.config.resolved.values():
-        fabricate(root, variant)
-    write_comparison(root, "Helps: by much.")
+    made = fabricated.copy(root, TINY, models=True)
+    project = Project(root, made.config)
+    project.compare(dropout="Helps")
     return project
 
 
-@pytest.fixture(scope="module")
-def tracked(original: Project) -> tuple[Project, tracking.Summary]:
+@pytest.fixture(scope="session")
+def tracked(original: Project) -> tuple[Project, Summary]:
+    """The same, and what its first `track` did; for reading only."""
     return original, original.track(charts=charts)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh database; making one takes seconds."""
     path = tmp_path_factory.mktemp("database") / place.DATABASE
-    with store.opened(place.SQLITE + path.as_posix(), {}):
-        pass
+    store.prepare(place.SQLITE + path.as_posix(), Environment())
     return path
 
 
@@ -77,9 +77,7 @@ def bare(project: Project) -> Project:
 
 
 @pytest.fixture
-def loading(
-    tracked: tuple[Project, tracking.Summary], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Project]:
+def loading(tracked: tuple[Project, Summary], monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """The global address that `runs:/` and `models:/` are looked up at."""
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     mlflow.set_tracking_uri(tracked[0].uri)
@@ -93,7 +91,7 @@ PRELOADED = (
     "torch._inductor.fx_passes.joint_graph",
     "foldwise.engine.cross_validation",
     "foldwise.evaluation",
-    "foldwise.tracking.live",
+    "foldwise.tracking.champions",
     "foldwise.tracking.models",
     "mlflow.pyfunc",
     "pytest",

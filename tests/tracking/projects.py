@@ -1,8 +1,7 @@
-"""Projects with fabricated run folders, and what a store says about them."""
+"""Projects to track, and what a store says about them."""
 
-import hashlib
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,79 +10,72 @@ from typing import Any
 import mlflow.pyfunc
 import mlflow.pytorch
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from builders import dataset
+from fabricate import TINY, write_comparison, write_variant
 from mlflow import MlflowClient
 
-from foldwise import evaluation, results, tracking
-from foldwise.core import config, files, paths
-from foldwise.core.config import Config
+from foldwise import evaluation
+from foldwise.core import files, paths
+from foldwise.core.config import Config, Variant
+from foldwise.core.environment import Environment
 from foldwise.datasets.prepared import Dataset
 from foldwise.engine.cross_validation import cross_validate
-from foldwise.numerics import networks
+from foldwise.results.comparisons import Comparison
+from foldwise.results.evaluations import write_evaluation
+from foldwise.results.runs import write_run
 from foldwise.splits import split_table
-from foldwise.tracking import place, records
+from foldwise.statistics import Verdict
+from foldwise.tracking import place, tracker
+from foldwise.tracking.summary import Summary
 
-EPOCHS = 5
-STARTED = 1_700_000_000.0
+EPOCHS = 5  # of TINY
 VOLATILE = {"foldwise.created", "mlflow.parentRunId"}
-PARAMS = """
-datasets:
-  rows: {editions: {synthetic: {rows: 40}}}
-  pictures: {editions: {synthetic: {rows: 40}}}
-studies:
-  tiny: &study
-    dataset: rows
-    cv: {folds: 2, repeats: 2, seed: 0}
-    training: &training
-      epochs: 5
-      batch_size: 8
-      shuffle: true
-      optimizer: {name: sgd, lr: 0.1, momentum: 0.5}
-      preprocessing: standardize
-    comparison: {baseline: tiny-plain}
-  pictures:
-    dataset: pictures
-    cv: {folds: 2}
-    training: *training
-    comparison: {baseline: pictures-plain}
-variants:
-  tiny-plain: {study: tiny, hidden: [5]}
-  tiny-dropout: {study: tiny, hidden: [5, 4], batch_norm: true, hidden_dropout: 0.2}
-  pictures-plain: {study: pictures, hidden: [5], activation: tanh}
-"""
 
 
 @dataclass
 class Project:
-    """A project's folder with run folders in it, and the environment that it is tracked in."""
+    """A project's folder with results in it, and the environment that it is tracked in."""
 
     root: Path
     config: Config
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environment: Environment = field(default_factory=Environment)
 
     @property
     def uri(self) -> str:
-        return tracking.store_uri(self.environ, self.root)
+        return place.store_uri(self.root, self.environment)
 
     @property
     def client(self) -> MlflowClient:
         return MlflowClient(self.uri)
 
-    def track(self, **options: Any) -> tracking.Summary:
-        return tracking.track(self.config, self.root, self.environ, **options)
+    def track(self, **options: Any) -> Summary:
+        return tracker.track(self.config, self.root, self.environment, **options)
 
     def only(self, *names: str) -> "Project":
         """The same folder with fewer variants declared."""
         variants = {name: self.config.variants[name] for name in names}
         fewer = self.config.model_copy(update={"variants": variants})
+        fewer.__dict__.pop("resolved", None)
         return replace(self, config=fewer)
 
-    def on(self, address: str, **environ: str) -> "Project":
+    def on(self, address: str, **variables: str) -> "Project":
         """The same folder, tracked to another store."""
-        return replace(self, environ={"MLFLOW_TRACKING_URI": address, **environ})
+        variables = {"MLFLOW_TRACKING_URI": address, **variables}
+        return replace(self, environment=Environment.read(variables))
+
+    def fabricate(self, name: str, **changes: Any) -> None:
+        """Give a variant other results; `changes` of the plan, such as `seed=1`."""
+        write_variant(self.root, self.config.variant(name), TINY, models=True, **changes)
+
+    def fail(self, name: str, reason: str) -> None:
+        """Make a variant's results those of a training that failed."""
+        self.fabricate(name, failed={name: reason})
+
+    def compare(self, **verdicts: Verdict) -> Comparison:
+        """Compare study tiny, whose pair's verdict is given: `dropout="Helps"`."""
+        wanted = {f"tiny-{name}": verdict for name, verdict in verdicts.items()}
+        return write_comparison(self.root, TINY, "tiny", wanted)
 
 
 def charts(name: str) -> dict[str, bytes]:
@@ -91,114 +83,16 @@ def charts(name: str) -> dict[str, bytes]:
     return {"curves.png": name.encode()}
 
 
-# --- fabricated runs --------------------------------------------------------------------------
-
-
-def fabricate(root: Path, variant: config.Variant, seed: int = 0) -> None:
-    """A run folder as training would leave it, and the metrics as evaluation would."""
-    run = complete_run(variant, seed)
-    results.write(root / paths.run(variant.name), run)
-    evaluate(root, variant.name, run)
-
-
-def evaluate(root: Path, name: str, run: results.RunFiles) -> None:
-    tables = (run.history, run.predictions, run.test_predictions)
-    evaluated = evaluation.evaluate(run.manifest, *tables)
-    files.write_json(root / paths.metrics(name), evaluated.metrics)
-    evaluated.scores.to_csv(root / paths.scores(name), index=False)
-
-
-def complete_run(variant: config.Variant, seed: int) -> results.RunFiles:
-    shape, classes = ((3, 4, 4), 3) if variant.dataset == "pictures" else ((6,), 2)
-    folds, repeats, refit = variant.cv.folds, variant.cv.repeats, (results.REFIT, results.REFIT)
-    splits = [*((r, f) for r in range(repeats) for f in range(folds)), refit]
-    random = np.random.default_rng(seed)
-    history = pd.DataFrame(
-        [(*split, epoch) for split in splits for epoch in range(1, EPOCHS + 1)],
-        columns=["repeat", "fold", "epoch"],
-    )
-    for name in records.CURVES:
-        history[name] = random.random(len(history))
-    held_out = [name for name in records.CURVES if name.startswith("validation")]
-    history.loc[history["fold"] == results.REFIT, held_out] = np.nan
-    timeline = history[["repeat", "fold", "epoch"]].copy()
-    timeline["finished"] = STARTED + timeline["epoch"] * 0.25
-    predictions = pd.DataFrame(
-        [(row, r, row % folds, row % classes) for r in range(repeats) for row in range(40)],
-        columns=["row", "repeat", "fold", "label"],
-    )
-    p = random.dirichlet(np.ones(classes), len(predictions))
-    predictions = predictions.assign(**{f"p{k}": p[:, k] for k in range(classes)})
-    return results.RunFiles(
-        manifest=manifest(variant, splits, shape, classes),
-        history=history,
-        predictions=predictions,
-        test_predictions=predictions.iloc[:0],
-        diagnostics=pd.DataFrame({"step": [0], "layer": [1], "p50": [0.5]}),
-        weights=weights(variant, int(np.prod(shape)), classes, len(splits), seed),
-        timeline=timeline,
-        facts={"started": STARTED, "finished": STARTED + 2, "device": "cpu", "workers": 2}
-        | {"threads": 1, "peak_memory_bytes": 3 * 2**20},
-    )
-
-
-def manifest(
-    variant: config.Variant, splits: list[tuple[int, int]], shape: tuple[int, ...], classes: int
-) -> dict[str, Any]:
-    return {
-        "schema": results.SCHEMA,
-        "status": "complete",
-        "reason": None,
-        "variant": variant.model_dump(mode="json"),
-        "dataset": {
-            "name": variant.dataset,
-            "edition": "synthetic",
-            "synthetic": True,
-            "class_names": [f"class {k}" for k in range(classes)],
-            "scale": 1.0,
-            "rows": 40,
-            "test_rows": 0,
-            "shape": list(shape),
-            "dtype": "uint8" if len(shape) > 1 else "float32",
-            "digest": hashlib.sha256(variant.dataset.encode()).hexdigest(),
-        },
-        "split_digest": "5" * 64,
-        "code_digest": "c" * 64,
-        "versions": {},
-        "device": "cpu",
-        "parameters": 41,
-        "splits": [list(split) for split in splits],
-    }
-
-
-def weights(
-    variant: config.Variant, inputs: int, classes: int, models: int, seed: int
-) -> dict[str, np.ndarray]:
-    outputs = networks.logits_for(classes)
-    stack = networks.StackedNetwork(variant.network, inputs, outputs, models)
-    generator = torch.Generator().manual_seed(seed)
-    networks.initialise(stack, variant.training.init, lambda _model, _layer: generator)
-    for name, buffer in stack.named_buffers():  # BatchNorm's and the rescaling's, all different
-        values = torch.rand(buffer.shape, generator=generator)
-        buffer.copy_(values + (0.5 if name in ("scale",) or name.endswith("var") else 0))
-    return {name: tensor.detach().numpy() for name, tensor in stack.state_dict().items()}
-
-
-def write_comparison(root: Path, sentence: str) -> None:
-    pair = {"a": "tiny-plain", "b": "tiny-dropout", "verdict": "Helps", "sentence": sentence}
-    files.write_json(root / paths.comparison("tiny"), {"study": "tiny", "pairs": [pair]})
-
-
 # --- trained runs -----------------------------------------------------------------------------
 
 
-def train(root: Path, variant: config.Variant) -> Dataset:
+def train(root: Path, variant: Variant) -> Dataset:
     """A run folder whose predictions come from its weights; the data it was trained on."""
     data = pictures() if variant.dataset == "pictures" else rows()
-    environ = {"FOLDWISE_WORKERS": "1", "FOLDWISE_DEVICE": "cpu"}
-    run = cross_validate(variant, data, split_table(data.y, variant.cv), "5" * 64, environ)
-    results.write(root / paths.run(variant.name), run)
-    evaluate(root, variant.name, run)
+    here = Environment(workers=1, device="cpu")
+    run = cross_validate(variant, data, split_table(data.y, variant.cv), "5" * 64, here)
+    write_run(root / paths.run(variant.name), run)
+    write_evaluation(root, evaluation.evaluate(run))
     return data
 
 
