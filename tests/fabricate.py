@@ -301,8 +301,11 @@ def run(variant: Variant, plan: Plan = TINY, **changes: Any) -> Run:
     tested = predictions.head(plan.like(variant).test_rows)
     history = _history(variant, splits, random, failed=reason is not None)
     weights = _weights(variant, plan) if plan.models else _nothing(len(splits))
+    edition = plan.edition(variant)
+    digest = hashlib.sha256(f"{variant.dataset} {edition}".encode()).hexdigest()
+    data = meta(variant.dataset, plan.like(variant), edition, plan.rows(variant), digest)
     return Run(
-        manifest=manifest(variant, plan),
+        manifest=manifest(variant, data, reason),
         history=history,
         predictions=predictions.head(0) if reason else predictions,
         test_predictions=_tested(tested.head(0) if reason else tested, splits),
@@ -315,30 +318,61 @@ def run(variant: Variant, plan: Plan = TINY, **changes: Any) -> Run:
     )
 
 
-def manifest(variant: Variant, plan: Plan = TINY) -> Manifest:
-    """run.json of a variant, but for the digests of files."""
-    reason, data, edition = plan.failed.get(variant.name), plan.like(variant), plan.edition(variant)
+def of_tables(
+    variant: Variant,
+    predictions: pd.DataFrame,
+    history: pd.DataFrame | None = None,
+    test_predictions: pd.DataFrame | None = None,
+    reason: str | None = None,
+    **facts: Any,
+) -> Run:
+    """A run with these tables and little else; `facts` of its data set, as in `meta`."""
+    flat = pd.DataFrame(places(variant), columns=["repeat", "fold"]).assign(epoch=1)
+    names = ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
+    return Run(
+        manifest=manifest(variant, meta(variant.dataset, **facts), reason),
+        history=flat.assign(**dict.fromkeys(names, 0.5)) if history is None else history,
+        predictions=predictions,
+        test_predictions=predictions.head(0) if test_predictions is None else test_predictions,
+        diagnostics=pd.DataFrame({"step": [], "layer": []}),
+        weights=_nothing(len(places(variant))),
+        timeline=pd.DataFrame({"repeat": [], "fold": [], "epoch": [], "finished": []}),
+        facts=Facts(started=STARTED),
+    )
+
+
+def manifest(variant: Variant, data: Meta, reason: str | None = None) -> Manifest:
+    """run.json of a variant, but for the digests of files; `reason` says why it failed."""
     return Manifest(
         status="failed" if reason else "complete",
         reason=reason,
         variant=variant,
-        dataset=Meta(
-            name=variant.dataset,
-            edition=edition,
-            synthetic=edition == config.SYNTHETIC,
-            class_names=data.class_names,
-            scale=255.0 if len(data.shape) > 1 else 1.0,
-            rows=plan.rows(variant),
-            test_rows=data.test_rows,
-            shape=data.shape,
-            dtype="uint8" if len(data.shape) > 1 else "float32",
-            digest=hashlib.sha256(f"{variant.dataset} {edition}".encode()).hexdigest(),
-        ),
+        dataset=data,
         split_digest="5" * 64,
         code_digest="c" * 64,
         versions={"foldwise": "0.1.0", "python": "3.11", "torch": "2.11.0"},
         parameters=41,
         splits=places(variant),
+    )
+
+
+def meta(
+    name: str, like: Data | None = None, edition: str = "uci", rows: int = 40, digest: str = "d"
+) -> Meta:
+    """What meta.json of a data set says."""
+    like = like or Data()
+    picture = len(like.shape) > 1
+    return Meta(
+        name=name,
+        edition=edition,
+        synthetic=edition == config.SYNTHETIC,
+        class_names=like.class_names,
+        scale=255.0 if picture else 1.0,
+        rows=rows,
+        test_rows=like.test_rows,
+        shape=like.shape,
+        dtype="uint8" if picture else "float32",
+        digest=digest,
     )
 
 

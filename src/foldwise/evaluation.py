@@ -1,8 +1,7 @@
 """Predictions → metrics: how well one variant did, with its spread and its protocol."""
 
 import hashlib
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 from foldwise import statistics
 from foldwise.core.errors import ResultsError
 from foldwise.core.files import short
-from foldwise.metrics import METRICS, Metric, confusion, row_accuracy
+from foldwise.metrics import METRICS, Rows, confusion, row_accuracy
 from foldwise.numerics.split import REFIT, split_name
 from foldwise.results.evaluations import (
     COLUMNS,
@@ -23,8 +22,6 @@ from foldwise.results.evaluations import (
     TestScores,
 )
 from foldwise.results.runs import Manifest, Place, Run, RunFolder, probabilities
-
-Rows = tuple[np.ndarray, np.ndarray]  # labels (n,), probabilities (n, K)
 
 
 def evaluate(run: Run | RunFolder, metric: str = "accuracy") -> Evaluation:
@@ -97,8 +94,14 @@ def _split_scores(run: Run | RunFolder, held_out: Mapping[Place, Rows]) -> pd.Da
 
     A metric that cannot be computed on a split is NaN there.
     """
+    repeats: dict[int, list[Rows]] = {}
+    for (repeat, _), rows_of_fold in held_out.items():
+        repeats.setdefault(repeat, []).append(rows_of_fold)
     scores = pd.DataFrame(
-        {name: _shares(metric, held_out) for name, metric in METRICS.items()},
+        {
+            name: [score for folds in repeats.values() for score in metric.by_fold(folds)]
+            for name, metric in METRICS.items()
+        },
         index=pd.MultiIndex.from_tuples(held_out, names=SPLIT),
     )
     scores["n_validation"] = [len(labels) for labels, _ in held_out.values()]
@@ -129,36 +132,6 @@ def _missing(held_out: Mapping[Place, Rows]) -> dict[str, str]:
             if problem := metric.problem(labels, p.shape[1]):
                 missing.setdefault(name, f"split {split_name(*place)}: {problem}")
     return missing
-
-
-def _shares(metric: Metric, held_out: Mapping[Place, Rows]) -> list[float]:
-    """Score of the rows of every split; of a pooled metric its share in that of the repeat."""
-    if not metric.pooled:
-        return [_score(metric, rows) for rows in held_out.values()]
-    repeats: dict[int, list[Rows]] = {}
-    for (repeat, _), rows in held_out.items():
-        repeats.setdefault(repeat, []).append(rows)
-    return [share for folds in repeats.values() for share in _jackknife(metric, folds)]
-
-
-def _jackknife(metric: Metric, folds: Sequence[Rows]) -> list[float]:
-    """The pseudo-values k·θ − (k − 1)·θ₋ⱼ (Tukey 1958) of the k folds of one repeat.
-
-    θ is the score of all rows of the repeat, θ₋ⱼ that of those outside of fold j.
-    """
-    k, whole = len(folds), _score(metric, _joined(folds))
-    without = [_score(metric, _joined([*folds[:j], *folds[j + 1 :]])) for j in range(k)]
-    return [k * whole - (k - 1) * rest for rest in without]
-
-
-def _score(metric: Metric, rows: Rows) -> float:
-    labels, p = rows
-    return math.nan if metric.problem(labels, p.shape[1]) else metric.score(labels, p)
-
-
-def _joined(parts: Iterable[Rows]) -> Rows:
-    labels, p = zip(*parts, strict=True)
-    return np.concatenate(labels), np.concatenate(p)
 
 
 def _test_accuracies(test_predictions: pd.DataFrame) -> "pd.Series[float]":

@@ -140,7 +140,7 @@ def _begun(header: bytes, path: Path) -> Journal | None:
         (line,) = parse(header)
         manifest = manifest_of(line["manifest"], str(path), "train again")
         return Journal(manifest, Facts.model_validate(line["facts"]), [], RUNNING, len(header))
-    except (DamagedError, KeyError, ValueError):
+    except (DamagedError, KeyError, TypeError, ValueError):
         return None
 
 

@@ -7,12 +7,14 @@ of two that tie the lower.
 To add a metric: write its function, add it to `METRICS`, and its name to `config.MetricName`.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+Rows = tuple[np.ndarray, np.ndarray]  # labels (n,), probabilities (n, K)
 Scorer = Callable[[np.ndarray, np.ndarray], float]
 Unit = Literal["share", "nats", ""]  # a share is shown in percent, its differences in points
 
@@ -48,6 +50,23 @@ class Metric:
         if self.every_class and len(absent):
             return f"no row is of class {absent[0]}, and {self.title} needs rows of every class"
         return ""
+
+    def by_fold(self, folds: Sequence[Rows]) -> list[float]:
+        """What each of the k folds of a repeat scores; NaN where that cannot be computed.
+
+        Of a pooled metric its share in the score θ of all rows: the jackknife's pseudo-value
+        k·θ − (k − 1)·θ₋ⱼ (Tukey 1958), θ₋ⱼ that of the rows outside of fold j.
+        """
+        if not self.pooled:
+            return [self._of([fold]) for fold in folds]
+        k, whole = len(folds), self._of(folds)
+        without = [self._of([*folds[:j], *folds[j + 1 :]]) for j in range(k)]
+        return [k * whole - (k - 1) * rest for rest in without]
+
+    def _of(self, folds: Sequence[Rows]) -> float:
+        labels = np.concatenate([y for y, _ in folds])
+        p = np.concatenate([p for _, p in folds])
+        return math.nan if self.problem(labels, p.shape[1]) else self.score(labels, p)
 
 
 def row_accuracy(labels: np.ndarray, p: np.ndarray) -> np.ndarray:

@@ -8,9 +8,10 @@ import pytest
 from fabricate import Cache
 from shell import Run
 
-from foldwise import tracking
+from foldwise import backfill, watching
 from foldwise.commands import track
 from foldwise.core.environment import Environment
+from foldwise.tracking import champions
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_following_watches_until_ctrl_c(
         calls.append(asked)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tracking, "follow", follow)
+    monkeypatch.setattr(watching, "follow", follow)
     done = foldwise("track", "--follow", "--interval", "0.5")
     assert (done.status, done.out) == (0, "")
     assert done.err == "watching .foldwise/live/ for trainings; Ctrl-C ends it\n"
@@ -61,11 +62,11 @@ def test_revisions_come_after_the_workspace(
     done: list[object] = []
     monkeypatch.setattr(track, "mirror", lambda: done.append("workspace"))
 
-    def backfill(root: Path, revisions: list[str], *more: object) -> SimpleNamespace:
+    def add(root: Path, revisions: list[str], *more: object) -> SimpleNamespace:
         done.append(revisions)
         return SimpleNamespace(failed=failed)
 
-    monkeypatch.setattr(tracking, "backfill", backfill)
+    monkeypatch.setattr(backfill, "backfill", add)
     assert foldwise("track", "--rev", "v1", "--rev", "v2..HEAD").status == status
     assert done == ["workspace", ["v1", "v2..HEAD"]]
 
@@ -78,7 +79,7 @@ def test_promote_passes_on_what_was_asked(foldwise: Run, monkeypatch: pytest.Mon
         calls.append(asked)
         return "promoted"
 
-    monkeypatch.setattr(tracking, "promote", promote)
+    monkeypatch.setattr(champions, "promote", promote)
     assert foldwise("promote", "tiny-plain", "--why", "quick").out == "promoted\n"
     foldwise("promote", "gone", "--study", "tiny")
     here = Path.cwd(), Environment.read()

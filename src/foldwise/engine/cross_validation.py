@@ -23,7 +23,7 @@ from foldwise.numerics.split import Split, split_name
 from foldwise.results.runs import Facts, Manifest, Run
 from foldwise.splits import splits_of
 
-HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
 def cross_validate(
@@ -106,7 +106,7 @@ def _failed(manifest: Manifest, facts: Facts, error: DivergedError, dataset: Dat
         manifest=manifest.model_copy(
             update={"status": "failed", "reason": _reason(manifest.variant, error)}
         ),
-        history=pd.DataFrame(columns=["repeat", "fold", "epoch", *HISTORY], dtype=float),
+        history=pd.DataFrame(columns=["repeat", "fold", "epoch", *CURVES], dtype=float),
         predictions=predictions,
         test_predictions=predictions,
         diagnostics=_diagnostics([]),
@@ -147,7 +147,7 @@ def _in_order(trained: Sequence[Trained], plan: Sequence[Split]) -> list[Trained
 def _history(trained: Sequence[Trained]) -> pd.DataFrame:
     frames = []
     for each in trained:
-        metrics = zip(HISTORY, each.history.T.astype(np.float64), strict=True)
+        metrics = zip(CURVES, each.history.T.astype(np.float64), strict=True)
         frames.append(pd.DataFrame({**_place(each), "epoch": each.epochs, **dict(metrics)}))
     return pd.concat(frames, ignore_index=True)
 
