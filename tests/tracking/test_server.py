@@ -80,7 +80,9 @@ def test_twice_writes_nothing(project: Project, proxy: Proxy) -> None:
     there.track()
     proxy.follow(lambda *_: None)
     assert there.track().skipped == 6
-    assert [path for _, path in proxy.seen if not path.endswith(("search", "get", "get-by-name"))] == []
+    assert [
+        path for _, path in proxy.seen if not path.endswith(("search", "get", "get-by-name"))
+    ] == []
 
 
 # --- faults -----------------------------------------------------------------------------------
