@@ -1,0 +1,85 @@
+"""Fixtures for tests that write MLflow stores: a room's conftest.py imports what it needs."""
+
+import multiprocessing
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricate import TINY, Cache
+
+from foldwise.core.environment import Environment, without_telemetry
+
+without_telemetry()
+with warnings.catch_warnings():  # MLflow's own, the first time that it is imported
+    warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
+    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
+    import mlflow.pyfunc
+    import mlflow.pytorch  # noqa: F401
+    from projects import Project, charts
+
+    from foldwise.tracking import place, store, workshop
+    from foldwise.tracking.summary import Summary
+
+PRELOADED = (
+    "torch._inductor.fx_passes.joint_graph",
+    "foldwise.engine.cross_validation",
+    "foldwise.evaluation",
+    "foldwise.tracking.champions",
+    "foldwise.tracking.models",
+    "mlflow.pyfunc",
+    "pytest",
+)
+
+
+@pytest.fixture(scope="session")
+def original(fabricated: Cache, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with three variants in two studies; for copying, and tracked once."""
+    root = tmp_path_factory.mktemp("projects") / "Ein Projekt für #1"
+    made = fabricated.copy(root, TINY, models=True)
+    project = Project(root, made.config)
+    project.compare(dropout="Helps")
+    return project
+
+
+@pytest.fixture(scope="session")
+def tracked(original: Project) -> tuple[Project, Summary]:
+    """The same, and what its first `track` did; for reading only."""
+    return original, original.track(charts=charts)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh database; making one takes seconds."""
+    path = tmp_path_factory.mktemp("database") / place.DATABASE
+    store.prepare(place.SQLITE + path.as_posix(), Environment())
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, original: Project, empty_database: Path) -> Project:
+    """The smallest project of its own: one variant, five splits, an empty store."""
+    shutil.copytree(original.root / "runs", tmp_path / "runs")
+    shutil.copytree(original.root / "metrics", tmp_path / "metrics")
+    shutil.copy(empty_database, tmp_path / place.DATABASE)
+    return Project(tmp_path, original.config).only("tiny-plain")
+
+
+@pytest.fixture
+def bare(project: Project) -> Project:
+    """The same without a store."""
+    (project.root / place.DATABASE).unlink()
+    return project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def processes() -> Any:
+    """New processes that have imported everything already: forks of a clean one.
+
+    `track` takes one of them, too: hundreds of tests need not import torch again.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED])
+    workshop.START = "forkserver"
+    return context
