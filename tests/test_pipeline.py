@@ -192,7 +192,10 @@ def test_a_logged_model_predicts_what_the_run_predicted(project: Project) -> Non
 
 
 def test_the_report_can_link_to_the_runs(project: Project) -> None:
-    page = project.root / run(project.root, "foldwise", "report").strip().splitlines()[-1]
+    page = (
+        project.root
+        / run(project.root, "python", "-m", "foldwise", "report").strip().splitlines()[-1]
+    )
     table = project.runs()
     parents = table[table["role"] == "variant"]
     assert len(parents) == len(VARIANTS)
