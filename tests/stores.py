@@ -28,8 +28,11 @@ PRELOADED = (
     "foldwise.evaluation",
     "foldwise.tracking.champions",
     "foldwise.tracking.models",
+    "mlflow.cli",
     "mlflow.pyfunc",
+    "mlflow.server",
     "pytest",
+    "uvicorn",
 )
 
 

@@ -179,7 +179,7 @@ def live_run(project: Project, age: float, root: Path | None = None) -> Iterator
 
 def test_a_training_that_is_shown_while_it_goes_on(project: Project) -> None:
     project.track()
-    manifest = fabricate.manifest(TINY.config.variant("tiny-dropout"))
+    manifest = fabricate.run(TINY.config.variant("tiny-dropout")).manifest
     with live_run(project, age=60):
         with Recorder(project.root / paths.journal("tiny-dropout")) as journal:
             journal.begin(manifest, Facts(started=1.0))
