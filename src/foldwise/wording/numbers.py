@@ -133,6 +133,11 @@ def difference_interval(ends: Interval | None, metric: Metric) -> str:
     return f"[{low}, {high}]{shown.difference}"
 
 
+def estimate(value: float, ends: Interval, metric: Metric) -> str:
+    """A difference and its interval, with the unit once: `+6.51 [+4.74, +8.29] pp`."""
+    return f"{_scaled(value, scale(metric), 4, '+')} {difference_interval(ends, metric)}"
+
+
 def span(ends: Interval, metric: Metric) -> str:
     """The same in words: `+4.74 to +8.29 pp`."""
     shown = scale(metric)
