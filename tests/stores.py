@@ -2,13 +2,9 @@
 
 import multiprocessing
 import shutil
-<<<<<<< HEAD
 import sqlite3
-import warnings
 from contextlib import closing
 from dataclasses import replace
-=======
->>>>>>> house-C1
 from pathlib import Path
 from typing import Any
 
