@@ -18,8 +18,8 @@ from foldwise.results.evaluations import (
     Evaluation,
     Gap,
     Metrics,
-    Score,
     OnTestRows,
+    Score,
 )
 from foldwise.results.runs import Manifest, Place, Run, RunFolder, probabilities
 
