@@ -1,6 +1,7 @@
 """Open a store safely: probe servers, initialise and check databases, one writer at a time."""
 
 import logging
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,18 @@ from foldwise.tracking.records import Point
 LOCK_SECONDS = 900
 BUSY_SECONDS = 20  # as MLflow's own connections wait
 BATCH = 1000  # metrics in one request
+PASSING = {  # of MLflow's errors: those that others make for a moment
+    "database is locked": (
+        "another process (the MLflow UI, a sync tool?) holds the database locked; close it and "
+        "try again"
+    ),
+    "must be in the 'active' state": (
+        "another `track`, or a person, deleted what this one was writing; try again"
+    ),
+    "unique constraint|duplicate (key|entry)": (
+        "another `track` was writing the same at the same time; try again"
+    ),
+}
 PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
@@ -128,13 +141,11 @@ def _translation(uri: str, error: Exception) -> TrackingError:
         return known
     if isinstance(error, OSError):  # those of `requests` are among them
         return TrackingError(f"{shown(uri)}: {error}; {SAFE}")
-    message = " ".join(str(error).split("\n")[:2])
-    if "database is locked" in message:
-        return PassingError(
-            f"{uri}: another process (the MLflow UI, a sync tool?) holds the database locked; "
-            f"close it and try again; {SAFE}"
-        )
-    return TrackingError(f"{shown(uri)}: MLflow failed: {message[:400]}; {SAFE}")
+    message = " ".join(str(error).split("\n")[:2])[:400]
+    for pattern, meaning in PASSING.items():
+        if re.search(pattern, message, re.IGNORECASE):
+            return PassingError(f"{shown(uri)}: {meaning} ({message}); {SAFE}")
+    return TrackingError(f"{shown(uri)}: MLflow failed: {message}; {SAFE}")
 
 
 # --- databases --------------------------------------------------------------------------------
