@@ -26,11 +26,13 @@ from foldwise.results.evaluations import write_evaluation
 from foldwise.results.runs import write_run
 from foldwise.splits import split_table
 from foldwise.statistics import Verdict
-from foldwise.tracking import place, tracker, workshop
+from foldwise.tracking import origin, place, records, tracker, workshop
 from foldwise.tracking.summary import Summary
 
 EPOCHS = 5  # of TINY
 VOLATILE = {"foldwise.created", "mlflow.parentRunId"}
+OF_COMMITS = {"git_commit", "mlflow.source.git.commit", "mlflow.source.name", "dirty"}
+OF_COMMITS |= {records.CURRENT, origin.BACKFILLED, "experiment", "baseline_rev"}
 
 
 @dataclass
@@ -154,6 +156,18 @@ def content(project: Project, **tags_of_all: str) -> dict[str, Any]:
         parent_name = parent and parent.data.tags["variant"]
         seen[name] = (facts, tags, run.data.params, histories, inputs, models, parent_name)
     return seen
+
+
+def by_outputs(project: Project) -> dict[str, Any]:
+    """`content` of every result, but for what tells who tracked it from where."""
+    digests = {run.data.tags[records.OUTPUTS] for run in runs_of(project)}
+    return {
+        digest: {
+            name: (facts, {k: v for k, v in tags.items() if k not in OF_COMMITS}, *rest)
+            for name, (facts, tags, *rest) in content(project, **{records.OUTPUTS: digest}).items()
+        }
+        for digest in digests
+    }
 
 
 def runs_of(project: Project) -> list[mlflow.entities.Run]:

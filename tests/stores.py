@@ -2,6 +2,9 @@
 
 import multiprocessing
 import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,11 @@ PRELOADED = (
     "foldwise.evaluation",
     "foldwise.tracking.champions",
     "foldwise.tracking.models",
+    "mlflow.cli",
     "mlflow.pyfunc",
+    "mlflow.server",
     "pytest",
+    "uvicorn",
 )
 
 
@@ -55,6 +61,37 @@ def project(tmp_path: Path, original: Project, empty_database: Path) -> Project:
     shutil.copytree(original.root / "metrics", tmp_path / "metrics")
     shutil.copy(empty_database, tmp_path / place.DATABASE)
     return Project(tmp_path, original.config).only("tiny-plain")
+
+
+@pytest.fixture(scope="session")
+def mirrored_once(
+    original: Project, empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """The smallest project, tracked; for copying."""
+    root = tmp_path_factory.mktemp("mirrored") / "project"
+    shutil.copytree(original.root / "runs", root / "runs")
+    shutil.copytree(original.root / "metrics", root / "metrics")
+    shutil.copy(empty_database, root / place.DATABASE)
+    project = Project(root, original.config).only("tiny-plain")
+    project.track()
+    return project
+
+
+@pytest.fixture
+def mirrored(mirrored_once: Project, tmp_path: Path) -> Project:
+    """The smallest project of its own, tracked; to track it takes seconds."""
+    root = tmp_path / "project"
+    shutil.copytree(mirrored_once.root, root)
+    places = (
+        ("experiments", "artifact_location"),
+        ("runs", "artifact_uri"),
+        ("logged_models", "artifact_location"),
+    )
+    old, new = mirrored_once.root.as_uri(), root.as_uri()
+    with closing(sqlite3.connect(root / place.DATABASE)) as connection, connection:
+        for table, column in places:
+            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
+    return replace(mirrored_once, root=root)
 
 
 @pytest.fixture

@@ -59,11 +59,10 @@ def kill_track(project: Project, finished: int = 2) -> None:
 # --- results and runs -------------------------------------------------------------------------
 
 
-def test_nothing_is_wrong_with_a_tracked_project(project: Project) -> None:
-    project.track()
-    before = content(project)
-    assert texts(project) == []
-    assert content(project) == before
+def test_nothing_is_wrong_with_a_tracked_project(mirrored: Project) -> None:
+    before = content(mirrored)
+    assert texts(mirrored) == []
+    assert content(mirrored) == before
 
 
 def test_results_without_runs(project: Project) -> None:
@@ -73,12 +72,11 @@ def test_results_without_runs(project: Project) -> None:
     fix(project)
 
 
-def test_a_deleted_run_is_missed(project: Project) -> None:
-    project.track()
-    project.client.delete_run(run_of(project, "tiny-plain", "r0-f01").info.run_id)
-    assert len(texts(project)) == 1
-    fix(project)
-    assert len(content(project)) == 6
+def test_a_deleted_run_is_missed(mirrored: Project) -> None:
+    mirrored.client.delete_run(run_of(mirrored, "tiny-plain", "r0-f01").info.run_id)
+    assert len(texts(mirrored)) == 1
+    fix(mirrored)
+    assert len(content(mirrored)) == 6
 
 
 def test_a_deleted_database_is_built_again_and_its_files_go(bare: Project) -> None:
@@ -113,27 +111,25 @@ def test_half_made_runs_of_results_that_are_gone(project: Project) -> None:
     assert len(models_of(project)) == 5
 
 
-def test_a_half_made_backfill_names_its_commit(project: Project) -> None:
-    project.track()
+def test_a_half_made_backfill_names_its_commit(mirrored: Project) -> None:
     tags = {"variant": "old", "study": "tiny", records.OUTPUTS: "0", "git_commit": "abcdef0123"}
     tags |= {origin.BACKFILLED: "true", "role": "variant"}
-    experiment = run_of(project, "tiny-plain").info.experiment_id
-    project.client.create_run(experiment, tags=tags)
-    (text,) = texts(project)
+    experiment = run_of(mirrored, "tiny-plain").info.experiment_id
+    mirrored.client.create_run(experiment, tags=tags)
+    (text,) = texts(mirrored)
     assert text.endswith("(or `foldwise track --rev abcdef0` completes it)")
-    fix(project)
+    fix(mirrored)
 
 
-def test_runs_without_results(project: Project) -> None:
-    project.track()
-    away = project.root / "away"
-    (project.root / paths.run("tiny-plain")).rename(away)
-    (finding,) = examine(project)
+def test_runs_without_results(mirrored: Project) -> None:
+    away = mirrored.root / "away"
+    (mirrored.root / paths.run("tiny-plain")).rename(away)
+    (finding,) = examine(mirrored)
     assert "results of tiny-plain as current that are not in runs/tiny-plain/" in finding.text
     assert "`dvc pull train@tiny-plain`" in finding.text
     assert finding.fix is None
-    away.rename(project.root / paths.run("tiny-plain"))
-    assert texts(project) == []
+    away.rename(mirrored.root / paths.run("tiny-plain"))
+    assert texts(mirrored) == []
 
 
 def test_runs_of_a_variant_that_is_gone_are_history(project: Project, original: Project) -> None:
@@ -146,11 +142,10 @@ def test_runs_of_a_variant_that_is_gone_are_history(project: Project, original: 
     assert len(runs_of(project)) == 12
 
 
-def test_other_results_than_those_shown(project: Project) -> None:
-    project.track()
-    project.fabricate("tiny-plain", seed=1)
-    assert len(texts(project)) == 2  # one is not there, the other no longer current
-    fix(project)
+def test_other_results_than_those_shown(mirrored: Project) -> None:
+    mirrored.fabricate("tiny-plain", seed=1)
+    assert len(texts(mirrored)) == 2  # one is not there, the other no longer current
+    fix(mirrored)
 
 
 # --- somebody is at work ----------------------------------------------------------------------
@@ -177,47 +172,45 @@ def live_run(project: Project, age: float, root: Path | None = None) -> Iterator
     project.client.delete_run(run.info.run_id)
 
 
-def test_a_training_that_is_shown_while_it_goes_on(project: Project) -> None:
-    project.track()
-    manifest = fabricate.manifest(TINY.config.variant("tiny-dropout"))
-    with live_run(project, age=60):
-        with Recorder(project.root / paths.journal("tiny-dropout")) as journal:
+def test_a_training_that_is_shown_while_it_goes_on(mirrored: Project) -> None:
+    manifest = fabricate.run(TINY.config.variant("tiny-dropout")).manifest
+    with live_run(mirrored, age=60):
+        with Recorder(mirrored.root / paths.journal("tiny-dropout")) as journal:
             journal.begin(manifest, Facts(started=1.0))
-            assert texts(project) == []
-        assert len(texts(project)) == 1  # it was killed
-        with Recorder(project.root / paths.journal("tiny-dropout")) as journal:
+            assert texts(mirrored) == []
+        assert len(texts(mirrored)) == 1  # it was killed
+        with Recorder(mirrored.root / paths.journal("tiny-dropout")) as journal:
             journal.begin(manifest, Facts(started=2.0))
-            assert len(texts(project)) == 1  # another one goes on
-        fix(project)
+            assert len(texts(mirrored)) == 1  # another one goes on
+        fix(mirrored)
 
 
-def test_a_training_elsewhere_is_given_a_day(project: Project, tmp_path: Path) -> None:
-    project.track()
-    with live_run(project, age=60, root=tmp_path / "queued"):
-        assert texts(project) == []
-    with live_run(project, age=2 * doctor.DAY, root=tmp_path / "queued"):
-        assert "tiny-dropout is RUNNING" in texts(project)[0]
+def test_a_training_elsewhere_is_given_a_day(mirrored: Project, tmp_path: Path) -> None:
+    with live_run(mirrored, age=60, root=tmp_path / "queued"):
+        assert texts(mirrored) == []
+    with live_run(mirrored, age=2 * doctor.DAY, root=tmp_path / "queued"):
+        assert "tiny-dropout is RUNNING" in texts(mirrored)[0]
 
 
 # --- stores -----------------------------------------------------------------------------------
 
 
-def test_a_moved_project(project: Project, tmp_path: Path) -> None:
-    project.track()
-    moved = Project(tmp_path / "moved", project.config)
-    shutil.copytree(project.root, moved.root, ignore=shutil.ignore_patterns("moved"))
+def test_a_moved_project(mirrored: Project, tmp_path: Path) -> None:
+    moved = Project(tmp_path / "moved", mirrored.config)
+    shutil.copytree(mirrored.root, moved.root, ignore=shutil.ignore_patterns("moved"))
     (finding,) = examine(moved)
-    assert f"mlflow.db: was made for another folder, {project.root / 'mlartifacts'}" in finding.text
+    assert (
+        f"mlflow.db: was made for another folder, {mirrored.root / 'mlartifacts'}" in finding.text
+    )
     assert finding.fix is None
     (moved.root / place.DATABASE).unlink()
     moved.track()
     fix(moved)
 
 
-def test_deleted_artifacts(project: Project) -> None:
-    project.track()
-    shutil.rmtree(project.root / place.ARTIFACTS / "tiny/models")
-    (finding,) = examine(project)
+def test_deleted_artifacts(mirrored: Project) -> None:
+    shutil.rmtree(mirrored.root / place.ARTIFACTS / "tiny/models")
+    (finding,) = examine(mirrored)
     assert "the files of 5 models are gone; move it away" in finding.text
 
 
