@@ -2,7 +2,7 @@
 # Each sets up what it needs; a machine with Python 3.11 or newer, git and make is enough.
 
 PYTHON ?= python3
-WORKERS ?= auto
+WORKERS ?= logical
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -26,7 +26,7 @@ repro: $(READY) ## the whole pipeline: download, train, evaluate, compare, repor
 	dvc repro
 
 test: $(READY) ## every test, end to end included; WORKERS=1 for one process
-	pytest --numprocesses $(WORKERS)
+	pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: $(READY) ## style, types and the project's own rules; quick
 	ruff format --check .

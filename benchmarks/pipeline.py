@@ -24,7 +24,7 @@ from benchmarks.report import goals
 from benchmarks.stages import Stage, by_kind, stages
 from benchmarks.summary import Spread, ratio_of_medians, spread, times
 from benchmarks.targets import Target
-from foldwise.core import config, files, paths
+from foldwise.core import config, files, git, paths
 from foldwise.core.config import Config, Variant
 from foldwise.core.environment import MIRROR, TELEMETRY_OFF, TRACKING
 from foldwise.core.files import Record
@@ -119,7 +119,7 @@ def one_round(clone: Path) -> PipelineRound:
     """The notebook's loops, then `dvc repro` without any results."""
     loops = measure(chosen(LOOPS), rounds=1, quick=False).runs
     # The compiled step stays, which is in __pycache__ and belongs to the installation.
-    subprocess.run(["git", "clean", "-xdffq", "-e", "__pycache__"], cwd=clone, check=True)
+    git.run(clone, "clean", "-xdffq", "-e", "__pycache__")
     seconds, lines = repro(clone, progress=True)
     until_first, found = stages(lines, seconds)
     return PipelineRound(loops=loops, seconds=seconds, until_first_stage=until_first, stages=found)
@@ -127,11 +127,8 @@ def one_round(clone: Path) -> PipelineRound:
 
 def make_clone(target: Path) -> None:
     """The working tree as git sees it, without results, as a git repository of its own."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
+    listed = git.run(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in filter(None, listed.split("\0")):
         if name.split("/")[0] in EARLIER or not (ROOT / name).is_file():
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -159,9 +156,9 @@ def make_trivial(target: Path, count: int) -> None:
 
 
 def _commit(folder: Path) -> None:
-    person = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
-    for command in (["init", "--quiet"], ["add", "--all"], [*person, "commit", "--quiet", "-mx"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+    git.run(folder, "init", "--quiet")
+    git.run(folder, "add", "--all")
+    git.run(folder, "-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "all")
 
 
 def _dvc(folder: Path, command: str) -> None:
@@ -198,15 +195,13 @@ def _environ(folder: Path) -> dict[str, str]:
     chosen = os.environ.get(MIRROR) or config.load(ROOT / paths.PARAMS).data.mirror
     mirror = chosen if not chosen or "://" in chosen else str((ROOT / chosen).resolve())
     kept = {name: value for name, value in os.environ.items() if name != TRACKING}
-    return (
-        kept
-        | TELEMETRY_OFF
-        | {
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "PYTHONPATH": str(folder / "src"),
-            MIRROR: mirror or "",
-        }
-    )
+    return {
+        **kept,
+        **TELEMETRY_OFF,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(folder / "src"),
+        MIRROR: mirror or "",
+    }
 
 
 # --- the same training in the notebook's loops ------------------------------------------------

@@ -3,7 +3,6 @@
 import multiprocessing
 import shutil
 import sqlite3
-import warnings
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +10,11 @@ from typing import Any
 
 import pytest
 from fabricate import TINY, Cache
+from projects import Project, charts
 
-from foldwise.core.environment import Environment, without_telemetry
-
-without_telemetry()
-with warnings.catch_warnings():  # MLflow's own, the first time that it is imported
-    warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
-    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
-    import mlflow.pyfunc
-    import mlflow.pytorch  # noqa: F401
-    from projects import Project, charts
-
-    from foldwise.tracking import place, store, workshop
-    from foldwise.tracking.summary import Summary
+from foldwise.core.environment import Environment
+from foldwise.tracking import place, store, workshop
+from foldwise.tracking.summary import Summary
 
 PRELOADED = (
     "torch._inductor.fx_passes.joint_graph",

@@ -4,7 +4,7 @@ No test here looks at a time.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,15 @@ from foldwise.numerics.networks import StackedNetwork
 from foldwise.numerics.training import Chunk, train
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other take long on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def made_up_sonar() -> Dataset:
     return workloads._made_up("sonar", (208, 60), 2, 0)
 
@@ -68,7 +77,7 @@ def test_the_notebook_loop_and_a_stack_train_the_same_networks() -> None:
     variant = workloads.sonar_variant("sonar-baseline", epochs=6)
     X, y = torch.from_numpy(data.X), torch.from_numpy(data.y).float().reshape(-1, 1)
     accuracies = set()
-    for split in workloads.plan(variant, data):
+    for split in workloads.plan(variant, data)[:5]:
         model, held_out = sonar_model_like(variant), X[split.held_out]
         rows = X[split.train], y[split.train], held_out, y[split.held_out]
         accuracy = notebook_loops.train_sonar(model, *rows, epochs=6)
@@ -226,7 +235,7 @@ def test_the_report_shows_times_ratios_and_what_was_skipped() -> None:
     assert "skipped: skorch is not installed" in text
     line = next(line for line in text.splitlines() if line.startswith("foldwise "))
     assert line.split()[3:8] == ["10", "100", "100", "100", "20.0"]
-    assert "Floor\nnot measured" in text
+    assert "Floor" not in text
 
 
 def test_the_floor_table_has_the_distance() -> None:

@@ -340,4 +340,3 @@ def _digests_of_run(side: Snapshot, variant: str) -> dict[str, str]:
         "data_digest": files.short(json.loads(manifest)["dataset"]["digest"]),
         "split_digest": split_digest(pd.read_parquet(io.BytesIO(table))),
     }
-

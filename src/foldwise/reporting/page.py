@@ -47,25 +47,7 @@ class PairView:
 
 @dataclass(frozen=True)
 class StudyView:
-    """One study as the page shows it.
-
-    Attributes:
-        name: the study.
-        title: the same; on synthetic data it says so.
-        protocol: in one sentence.
-        metric: title of the primary one.
-        splits: how many the means are over.
-        verdicts: verdict and sentence of every pair.
-        columns: headings of the results table.
-        lines: the results table, a line for each variant.
-        test_rows: how many rows the test accuracy is of; 0 where there is none.
-        pairs: the comparisons that were made.
-        sections: heading → figures of the variants.
-        introduction: to what was measured inside the networks.
-        claims: what it says about the notebook's claim.
-        panels: its charts.
-        settings: the protocol as rows of a table.
-    """
+    """One study as the page shows it; `test_rows` is 0 where there are none."""
 
     name: str
     title: str
