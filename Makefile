@@ -67,5 +67,5 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
 	uv pip sync --quiet --require-hashes requirements.lock
 	uv pip install --quiet --no-deps --no-build-isolation --editable .
-	python -c 'from foldwise.engine import kernels; kernels.prepare()'
+	python -c 'from foldwise.engine import mlp; mlp.compile_ahead()'
 	touch $@

@@ -1,19 +1,21 @@
 """Stage download@dataset: the bytes of a data set, from a mirror or its official address.
 
-Writes data/raw/<dataset>/ with the files and provenance.json.
+Writes data/raw/<dataset>/ with the files and provenance.json. FOLDWISE_MIRROR says where to look
+first.
 """
 
-import os
-
-from foldwise.core import config, paths, processes
-from foldwise.datasets.download import fetch
+from foldwise.core import processes
 
 
 def main(name: str) -> None:
-    """Fetch one data set."""
-    settings = config.load()
-    fetch(name, settings.dataset(name), settings.data, paths.raw(name), environ=os.environ)
+    """Download one data set."""
+    from foldwise.core import config, paths
+    from foldwise.core.environment import Environment
+    from foldwise.datasets.download import download
+
+    settings, environment = config.load(), Environment.read()
+    download(name, settings.dataset(name), settings.data, paths.raw(name), environment)
 
 
 if __name__ == "__main__":
-    processes.run(main, "dataset", "sonar")
+    processes.run_stage(main, "dataset", "sonar")

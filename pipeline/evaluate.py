@@ -4,24 +4,23 @@ Reads runs/<variant>/, writes metrics/<variant>.json (numbers for `dvc metrics`)
 metrics/<variant>.csv (scores per split).
 """
 
-from foldwise import results
-from foldwise.core import config, files, paths, processes
-from foldwise.evaluation import evaluate
+from foldwise.core import processes
 
 
 def main(name: str) -> None:
     """Evaluate one variant."""
-    config.load().variant(name)
-    folder = paths.run(name)
-    evaluation = evaluate(
-        results.read_manifest(folder),
-        results.read_table(folder, results.HISTORY),
-        results.read_table(folder, results.PREDICTIONS),
-        results.read_table(folder, results.TEST_PREDICTIONS),
-    )
-    files.write_json(paths.metrics(name), evaluation.metrics)
-    files.write_text(paths.scores(name), evaluation.scores.to_csv(index=False))
+    from pathlib import Path
+
+    from foldwise.core import config, paths
+    from foldwise.evaluation import evaluate
+    from foldwise.results.evaluations import write_evaluation
+    from foldwise.results.runs import RunFolder
+
+    settings = config.load()
+    study = settings.study(settings.variant(name).study)
+    evaluation = evaluate(RunFolder(paths.run(name)), study.comparison.metric)
+    write_evaluation(Path(), evaluation)
 
 
 if __name__ == "__main__":
-    processes.run(main, "variant", "sonar-baseline")
+    processes.run_stage(main, "variant", "sonar-baseline")

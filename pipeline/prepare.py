@@ -3,20 +3,21 @@
 Reads data/raw/<dataset>/, writes data/prepared/<dataset>/.
 """
 
-from foldwise.core import config, paths, processes
-from foldwise.datasets import prepared, provenance
-from foldwise.datasets import readers as registry
+from foldwise.core import processes
 
 
 def main(name: str) -> None:
     """Read one data set's raw files and write its arrays."""
+    from foldwise.core import config, paths
+    from foldwise.datasets import prepared, provenance, readers
+
     config.load().dataset(name)
     raw = paths.raw(name)
     edition = provenance.verify(raw).edition
-    dataset = registry.module(name).read(raw, edition)
+    dataset = readers.module(name).read(raw, edition)
     meta = prepared.save(dataset, paths.prepared(name))
     print(f"{name}: {meta.rows} + {meta.test_rows} rows, edition {meta.edition}")
 
 
 if __name__ == "__main__":
-    processes.run(main, "dataset", "sonar")
+    processes.run_stage(main, "dataset", "sonar")

@@ -4,19 +4,22 @@ Reads data/prepared/<dataset>/, writes data/splits/<study>.parquet, which also c
 digest of the data it belongs to.
 """
 
-from foldwise.core import config, files, paths, processes
-from foldwise.datasets import prepared
-from foldwise.splits import split_table
+from foldwise.core import config, paths, processes
 
 
 def main(name: str) -> None:
     """Make one study's split table."""
+    from foldwise.core import files
+    from foldwise.datasets import prepared
+    from foldwise.splits import check_metric, split_table
+
     study = config.load().study(name)
     dataset = prepared.load(paths.prepared(study.dataset))
     table = split_table(dataset.y, study.cv)
+    check_metric(study.comparison.metric, dataset.y, len(dataset.class_names), table)
     files.write_table(paths.splits(name), table, {"data_digest": dataset.digest})
     print(f"{name}: {study.cv.folds} folds x {study.cv.repeats} repeats of {len(dataset.y)} rows")
 
 
 if __name__ == "__main__":
-    processes.run(main, "study", "sonar")
+    processes.run_stage(main, "study", "sonar")

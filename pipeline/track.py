@@ -3,20 +3,24 @@
 MLFLOW_TRACKING_URI says where; without it, mlflow.db and mlartifacts/ in the project.
 """
 
-import os
-from pathlib import Path
-
-from foldwise import reporting, tracking
-from foldwise.core import config, paths, processes
+from foldwise.core import processes
 
 
 def main() -> None:
     """Mirror every run of the variants that params.yaml declares."""
+    from pathlib import Path
+
+    from foldwise import reporting
+    from foldwise.core import config, paths
+    from foldwise.core.environment import Environment
+    from foldwise.tracking import summary, tracker
+
     settings, root = config.load(), Path.cwd()
-    summary = tracking.track(settings, root, os.environ, reporting.PngCharts(settings, root))
-    tracking.write_marker(paths.TRACKED, summary)
-    print(summary)
+    charts = reporting.PngCharts(settings, root)
+    done = tracker.track(settings, root, Environment.read(), charts)
+    summary.write_marker(paths.TRACKED, done)
+    print(done)
 
 
 if __name__ == "__main__":
-    processes.run_whole(main)
+    processes.run_stage_without_key(main)

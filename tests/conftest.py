@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fabricate import Cache
 
 NOT_OURS = ("MLFLOW_TRACKING_URI", "FOLDWISE_MIRROR", "FOLDWISE_WORKERS", "FOLDWISE_DEVICE")
 
@@ -29,3 +30,9 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("HOME", str(settings.parent))
         (settings.parent / ".gitconfig").write_text(settings.read_text())
         yield
+
+
+@pytest.fixture(scope="session")
+def fabricated(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """Projects with results, made once a session: see fabricate.py."""
+    return Cache(tmp_path_factory.mktemp("fabricated"))

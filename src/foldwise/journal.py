@@ -1,9 +1,9 @@
 """The journal of a training: what is known of it while it goes on, for whoever watches.
 
 One file per variant, outside everything that DVC keeps, one line of JSON at a time: first
-`{"manifest": …, "facts": …}`, then recorded epochs of chunks (`training.Recorded`), each chunk's
-last one among them, at the end `{"status": …}`. The training holds a lock on it, which the system
-lets go of however the training ends. Knows neither pandas nor a tracker.
+`{"manifest": …, "facts": …}`, then recorded epochs of chunks, each chunk's last one among them, at
+the end `{"status": …}`. The training holds a lock on it, which the system lets go of however the
+training ends.
 """
 
 import errno
@@ -12,10 +12,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
+
+from foldwise.core.errors import DamagedError
+from foldwise.numerics.outcomes import Recorded
+from foldwise.results.runs import Facts, Manifest, Status, as_json, manifest_of
 
 RUNNING, KILLED = "running", "killed"
 
@@ -25,17 +29,17 @@ class Journal:
     """What a journal says.
 
     Attributes:
-        manifest: of the run that is to be, as in run.json, without the digests of its files.
-        facts: started (Unix seconds), device, workers, threads.
-        epochs: lines with the fields of `training.Recorded`, in the order of writing.
+        manifest: of the run that is to be, without the digests of its files.
+        facts: what is known at the start.
+        epochs: what was recorded, in the order of writing.
         status: "running"; "complete" or "failed", as in run.json, once the run folder is there;
             "killed" if the training ended before that.
         size: bytes of the header and the epochs.
     """
 
-    manifest: dict[str, Any]
-    facts: dict[str, Any]
-    epochs: list[dict[str, Any]]
+    manifest: Manifest
+    facts: Facts
+    epochs: list[Recorded]
     status: str
     size: int
 
@@ -44,12 +48,14 @@ class Recorder:
     """Writes the journal of one training, in place of the last one's.
 
     What goes wrong (disk full, folder read-only) is said once and never stops the training.
+
+    Args:
+        path: where; None writes nothing.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path | None):
         self._path = path
         self._file: int | None = None
-        self._given_up = False
 
     def __enter__(self) -> Self:
         return self
@@ -58,9 +64,21 @@ class Recorder:
         if self._file is not None:
             os.close(self._file)
 
-    def write(self, line: Mapping[str, Any]) -> None:
+    def begin(self, manifest: Manifest, facts: Facts) -> None:
+        """A training starts."""
+        self._write({"manifest": as_json(manifest), "facts": facts.model_dump(exclude_none=True)})
+
+    def record(self, recorded: Recorded) -> None:
+        """A chunk has come to an epoch."""
+        self._write(vars(recorded))
+
+    def end(self, status: Status) -> None:
+        """The run folder is there."""
+        self._write({"status": status})
+
+    def _write(self, line: Mapping[str, Any]) -> None:
         """Append a line, in one piece."""
-        if self._given_up:
+        if self._path is None:
             return
         content = f"{json.dumps(line)}\n".encode()
         try:
@@ -69,34 +87,33 @@ class Recorder:
             if os.write(self._file, content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            self._given_up = True
             print(  # noqa: T201
                 f"{self._path}: cannot be written ({error.strerror}), so this training cannot be "
                 "watched; it goes on, and its results are not affected",
                 file=sys.stderr,
             )
+            self._path = None
 
 
 def read(path: Path, known: Journal | None = None) -> Journal | None:
-    """A journal as far as it is written, None where there is none yet.
+    """A journal as far as it is written; None where there is none yet, or of another foldwise.
 
     `known` is what it said before, so that only what is new is read.
     """
     try:
         with path.open("rb") as file:
             held = _is_held(file.fileno())  # first: without a writer, what is read is all
-            header = parse(file.readline())
-            if not header or "manifest" not in header[0]:
+            begun = _begun(file.readline(), path)
+            if begun is None:
                 return None
-            if known is None or known.facts != header[0]["facts"]:  # of another training
-                manifest, facts = header[0]["manifest"], header[0]["facts"]
-                known = Journal(manifest, facts, [], RUNNING, file.tell())
+            if known is None or known.facts != begun.facts:  # of another training
+                known = begun
             file.seek(known.size)
             content = file.read()
     except OSError:
         return None
     lines = parse(content)
-    epochs = [line for line in lines if "epoch" in line]
+    epochs = list(_recorded(lines))
     ended = [line["status"] for line in lines if "status" in line]
     return replace(
         known,
@@ -115,6 +132,23 @@ def parse(content: bytes) -> list[dict[str, Any]]:
         except ValueError:
             break
     return lines
+
+
+def _begun(header: bytes, path: Path) -> Journal | None:
+    """What the first line says."""
+    try:
+        (line,) = parse(header)
+        manifest = manifest_of(line["manifest"], str(path), "train again")
+        return Journal(manifest, Facts.model_validate(line["facts"]), [], RUNNING, len(header))
+    except (DamagedError, KeyError, ValueError):
+        return None
+
+
+def _recorded(lines: list[dict[str, Any]]) -> Iterator[Recorded]:
+    for line in lines:
+        if "epoch" in line:
+            places = [(repeat, fold) for repeat, fold in line["splits"]]
+            yield Recorded(places, line["epoch"], line["finished"], line["metrics"])
 
 
 def _new(path: Path) -> int:

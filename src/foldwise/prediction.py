@@ -5,10 +5,8 @@ Preprocessing is inside the network, so a file is read and nothing else is done 
 
 import csv
 import io
-import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +14,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from foldwise import results, tracking
+from foldwise import tracking
 from foldwise.core import config, paths
-from foldwise.core.config import Network
+from foldwise.core.environment import Environment
 from foldwise.core.errors import DataError, ResultsError
-from foldwise.numerics import networks
+from foldwise.engine.learners import networks
+from foldwise.numerics.split import REFIT
+from foldwise.results.runs import RunFolder
 from foldwise.tracking import Predictor
+from foldwise.wording.predictions import Prediction
 
 MODES = {1: "L", 3: "RGB"}  # Pillow's, by channels
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
@@ -43,24 +44,7 @@ class Rows:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the network says of one row.
-
-    Attributes:
-        file: where the row is.
-        row: its number in the file, from 1.
-        label: the most probable class.
-        probabilities: class name → probability.
-    """
-
-    file: str
-    row: int
-    label: str
-    probabilities: dict[str, float]
-
-
-def predictor(name: str, root: Path, environ: Mapping[str, str] = os.environ) -> Predictor:
+def predictor(name: str, root: Path, environment: Environment) -> Predictor:
     """The network that a name stands for.
 
     Args:
@@ -68,23 +52,25 @@ def predictor(name: str, root: Path, environ: Mapping[str, str] = os.environ) ->
             champion), or an address that MLflow knows: `models:/sonar@champion`, `runs:/…`, the
             folder of a model.
         root: the project's root.
-        environ: MLFLOW_TRACKING_URI is read.
+        environment: says where the MLflow store is.
 
     Raises:
         ConfigError: no such variant or study; the message has the nearest name.
-        ResultsError: the variant's run is not complete.
+        ResultsError: the variant's training failed.
+        MissingError: the variant's run is not complete.
+        DamagedError: a file of it is not what was written.
         TrackingError: MLflow has no such model.
     """
     if ":/" in name or (Path(name) / "MLmodel").is_file():
-        return tracking.load_model(name, root, environ)
-    folder = root / paths.run(name)
-    if (folder / results.MANIFEST).is_file():
-        return _of_run(folder)
+        return tracking.load_model(name, root, environment)
+    run = RunFolder(root / paths.run(name))
+    if run.exists:
+        return _of_run(run)
     settings = config.load(root / paths.PARAMS)
     config.known(name, [*settings.studies, *settings.variants], "--model (a study or a variant)")
     if name in settings.variants:
-        return _of_run(folder)
-    return tracking.load_model(f"models:/{name}@{tracking.CHAMPION}", root, environ)
+        return _of_run(run)
+    return tracking.load_model(f"models:/{name}@{tracking.CHAMPION}", root, environment)
 
 
 def read(path: Path, shape: Sequence[int]) -> Rows:
@@ -119,70 +105,27 @@ def predict(model: Predictor, files: Sequence[Rows]) -> list[Prediction]:
     ]
 
 
-# --- how predictions are shown ----------------------------------------------------------------
-
-
-def text(predictions: Sequence[Prediction]) -> str:
-    """Aligned columns for a terminal."""
-    lines = [["file", "row", "class", *predictions[0].probabilities]]
-    lines += [
-        [p.file, str(p.row), p.label, *(f"{value:.3f}" for value in p.probabilities.values())]
-        for p in predictions
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    left = {0, 2}  # names; the others are numbers
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
-def as_csv(predictions: Sequence[Prediction]) -> str:
-    """A line per row: file, row, class, and the probability of every class under its name."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["file", "row", "class", *predictions[0].probabilities])
-    writer.writerows([p.file, p.row, p.label, *p.probabilities.values()] for p in predictions)
-    return out.getvalue().rstrip("\n")
-
-
-def as_json(model: Predictor, predictions: Sequence[Prediction]) -> str:
-    """`{"model": …, "predictions": [{"file", "row", "class", "probabilities"}, …]}`."""
-    lines = [
-        {"file": p.file, "row": p.row, "class": p.label, "probabilities": p.probabilities}
-        for p in predictions
-    ]
-    tree = {"model": str(model), "predictions": lines}
-    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
-
-
 # --- models -----------------------------------------------------------------------------------
 
 
-def _of_run(folder: Path) -> Predictor:
+def _of_run(run: RunFolder) -> Predictor:
     """The network of a run folder that was trained on all rows."""
-    manifest = results.read_manifest(folder)
-    if manifest["status"] != "complete":
-        raise ResultsError(f"{folder}: {manifest['reason']}; it has no network to ask")
-    network, data = Network.model_validate(manifest["variant"]["network"]), manifest["dataset"]
-    stack = networks.from_weights(network, results.read_weights(folder))
-    refit = manifest["splits"].index([results.REFIT, results.REFIT])
-    classifier = networks.Classifier(stack.unstack(refit)).eval()
+    manifest, name = run.manifest, run.path.name
+    if not manifest.complete:
+        raise ResultsError(f"{run.path}: {manifest.reason}; it has no network to ask")
+    network = networks(manifest, run.weights)[manifest.splits.index((REFIT, REFIT))]
 
     def predict(rows: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            answer: torch.Tensor = classifier(torch.from_numpy(rows.astype(np.float32)))
+            answer: torch.Tensor = network(torch.from_numpy(rows.astype(np.float32)))
         return answer.numpy()
 
     return Predictor(
-        place=str(paths.run(folder.name)),
-        variant=manifest["variant"]["name"],
-        synthetic=data["synthetic"],
-        shape=tuple(data["shape"]),
-        class_names=tuple(data["class_names"]),
+        place=str(paths.run(name)),
+        variant=manifest.variant.name,
+        synthetic=manifest.dataset.synthetic,
+        shape=tuple(manifest.dataset.shape),
+        class_names=tuple(manifest.dataset.class_names),
         predict=predict,
     )
 

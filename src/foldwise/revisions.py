@@ -1,73 +1,123 @@
 """Variants across commits: A at one revision against B at another, or in the workspace.
 
-Reads params.yaml and metrics/ of a commit, tag, branch or DVC experiment through DVC's API; the
-workspace stays as it is. What is compared are scores per split, which are in git, so that nothing
-has to be pulled. Predictions are not at hand: no McNemar test, no row bootstrap.
+Reads params.yaml and metrics/ of a commit, tag, branch or DVC experiment; the workspace stays as
+it is. What is compared are scores per split, which are in git, so that nothing has to be pulled.
+Predictions are not at hand: no McNemar test, no row bootstrap.
 
-The rope and the protocol are those of A's params.yaml, fixed before B was seen. Holm adjusts over
-all pairs but those whose scores are the same to the last digit: a variant that was not touched
-asks no question.
+The metric, the rope and the protocol are those of A's params.yaml, fixed before B was seen. Holm
+adjusts over all pairs but those whose scores are the same to the last digit: a variant that was
+not touched asks no question.
 """
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from dvc.exceptions import DvcException
 
-from foldwise import results
-from foldwise.commits import Side, open_side
-from foldwise.comparison import Pair, Scored, compare_scores, holm, record
-from foldwise.core import paths
-from foldwise.core.config import known
-from foldwise.core.errors import ComparisonError, FoldwiseError, ResultsError
-from foldwise.evaluation import short, significant, split_digest
+from foldwise import commits, comparison
+from foldwise.commits import Snapshot
+from foldwise.comparison import Tested
+from foldwise.core import files, paths, trees
+from foldwise.core.config import Study, known
+from foldwise.core.errors import ComparisonError, FoldwiseError, MissingError, ResultsError
+from foldwise.core.files import Record
+from foldwise.evaluation import split_digest
+from foldwise.results import runs
+from foldwise.results.comparisons import Pair
+from foldwise.results.evaluations import Evaluation, Metrics, Result, parse_scores
+from foldwise.statistics import holm
 
-Content = dict[str, Any]
-HEADER = ("B against A", "verdict", "Δ", "95 % CI", "p (Holm)", "MDE", "P worse/same/better", "n")
+
+class Place(Record):
+    """One side: the revision as asked for, or "workspace", and its commit's hash if it has one."""
+
+    revision: str
+    commit: str | None
+
+
+class Change(Record):
+    """A setting that differs: its value on side A and on side B, None where there is none."""
+
+    key: str
+    a: Any
+    b: Any
+
+
+class RevisionPair(Pair):
+    """B against A, each at its place.
+
+    Attributes:
+        variant_a: the variant on side A; `a` also says at which place.
+        variant_b: the variant on side B.
+        study: of A's params.yaml, like `dataset`, `metric` and `rope`.
+        edition: of the data, the same on both sides.
+        synthetic: trained on the built-in stand-in.
+        unchanged: the scores are the same to the last digit.
+        holm_over: the pairs that p is adjusted over.
+        settings: those that differ.
+    """
+
+    variant_a: str
+    variant_b: str
+    study: str
+    dataset: str
+    edition: str
+    synthetic: bool
+    metric: str
+    rope: float
+    unchanged: bool
+    holm_over: int
+    settings: list[Change]
+
+
+class RevisionRefused(Record):
+    """A pair that must not be compared, and why."""
+
+    variant_a: str
+    variant_b: str
+    study: str
+    refused: str
+
+
+class RevisionComparison(Record):
+    """All pairs between two places, in the order of A's params.yaml.
+
+    `only_in_a` and `only_in_b` are variants that were not asked for by name and that the other
+    side does not have.
+    """
+
+    a: Place
+    b: Place
+    pairs: list[RevisionPair | RevisionRefused]
+    only_in_a: list[str]
+    only_in_b: list[str]
+
+    @property
+    def made(self) -> list[RevisionPair]:
+        """The pairs that were compared."""
+        return [pair for pair in self.pairs if isinstance(pair, RevisionPair)]
+
+    @property
+    def refused(self) -> list[RevisionRefused]:
+        """The pairs that were not."""
+        return [pair for pair in self.pairs if isinstance(pair, RevisionRefused)]
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """B against A in one study, or why there is none.
-
-    Attributes:
-        a: variant on side A.
-        b: variant on side B.
-        study: of A's params.yaml.
-        result: the pair, or the reason why it is refused.
-        unchanged: the scores are the same to the last digit.
-        synthetic: trained on the built-in stand-in.
-    """
+    """A pair but for what depends on the others."""
 
     a: str
     b: str
-    study: str
-    result: Pair | str
-    unchanged: bool = False
-    synthetic: bool = False
-
-
-# --- reading ----------------------------------------------------------------------------------
-
-
-def read(side: Side, variant: str) -> Scored:
-    """Metrics and scores of one variant, with the digests that say what they are paired with.
-
-    Raises:
-        ResultsError: they are not there or do not belong to that side's params.yaml; the message
-            says what to pull or run.
-    """
-    _check_current(side, variant)
-    metrics = json.loads(_bytes(side, variant, paths.metrics(variant)))
-    scores = pd.read_csv(io.BytesIO(_bytes(side, variant, paths.scores(variant))))
-    if metrics["status"] == "complete" and "split_digest" not in metrics:
-        metrics |= _digests_of_run(side, variant)
-    return Scored(metrics, scores)
+    tested: Tested
+    metrics: Metrics
+    unchanged: bool
+    settings: list[Change]
 
 
 # --- comparing --------------------------------------------------------------------------------
@@ -75,7 +125,7 @@ def read(side: Side, variant: str) -> Scored:
 
 def compare(
     names: Sequence[str], revisions: Sequence[str], study: str | None = None, root: Path = Path()
-) -> Content:
+) -> RevisionComparison:
     """Compare A with B, or one variant or all of them between two places.
 
     Side A is the first revision, side B the second; a side without one is the workspace.
@@ -86,153 +136,34 @@ def compare(
         study: only this one.
         root: the project's root.
 
-    Returns:
-        a, b (revision and commit), pairs (as in comparisons/<study>.json, with study, rope,
-        settings that differ; or `refused`), only_in_a and only_in_b (variants).
-
     Raises:
         ComparisonError: that is no question, or a revision is not there.
         ConfigError: a params.yaml cannot be read, or does not declare the variant or the study.
     """
     _check_question(names, revisions)
-    a = open_side(revisions[0] if revisions else None, root)
-    b = (
-        a
-        if len(revisions) != 1 and len(set(revisions)) < 2
-        else open_side(_second(revisions), root)
-    )
-    asked = _asked(a, b, names, study)
-    answers = [_answer(a, b, *pair) for pair in asked]
-    unasked = not names
-    content = {
-        "a": {"revision": a.name, "commit": a.commit},
-        "b": {"revision": b.name, "commit": b.commit},
-        "pairs": _lines(a, b, answers),
-        "only_in_a": sorted(_members(a, study) - _members(b, study)) if unasked else [],
-        "only_in_b": sorted(_members(b, study) - _members(a, study)) if unasked else [],
-    }
-    rounded: Content = significant(content)
-    return rounded
-
-
-def exit_status(content: Content, fail_if_worse: bool) -> int:
-    """What a gate needs: 0, 1 for an established loss, 2 where no comparison could be made.
-
-    Args:
-        content: of `compare`.
-        fail_if_worse: 1 if a pair *Hurts*, else 2 if one is refused. Without it the status is 2
-            only if nothing could be compared.
-    """
-    refused = ["refused" in line for line in content["pairs"]]
-    if fail_if_worse and any(line.get("verdict") == "Hurts" for line in content["pairs"]):
-        return 1
-    return 2 if all(refused) or (fail_if_worse and any(refused)) else 0
-
-
-# --- showing ----------------------------------------------------------------------------------
-
-
-def text(content: Content) -> str:
-    """An aligned table per study, for a terminal."""
-    lines = [f"{_places(content)}; differences in accuracy are B − A, in percentage points"]
-    for study, pairs in _by_study(content):
-        if changed := _changed(pairs):
-            lines += ["", f"{study}: {_protocol(changed[0])}"]
-            lines += aligned([HEADER, *map(_cells, changed)])
-        lines += [f"settings of {_title(x)}: {_settings(x)}" for x in changed]
-    lines += ["", *(f"not compared: {_title(x)}: {x['refused']}" for x in _refused(content))]
-    return "\n".join([*lines, *_notes(content)]).rstrip()
-
-
-def markdown(content: Content) -> str:
-    """Heading, a table per study and one sentence per pair, for a comment on a pull request."""
-    lines = [f"### foldwise compare: {_places(content, '`')}", "", f"**{_summary(content)}**"]
-    for study, pairs in _by_study(content):
-        if changed := _changed(pairs):
-            lines += ["", f"#### {study}", f"{_protocol(changed[0])}. Differences are B − A.", ""]
-            lines += [_row(HEADER), _row(["---", "---", *["---:"] * (len(HEADER) - 2)])]
-            lines += [*(_row(_cells(x)) for x in changed), ""]
-        lines += [f"- {_claim(x)} Settings: {_settings(x, '`')}." for x in changed]
-    lines += ["", *(f"- **Not compared**: {_title(x)}: {x['refused']}" for x in _refused(content))]
-    return "\n".join([*lines, *(f"- {line}" for line in _notes(content))]).rstrip()
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of a table as lines, every column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ([cell.ljust(w) for cell, w in zip(row, widths, strict=True)] for row in rows)
-    return ["  ".join(row).rstrip() for row in padded]
-
-
-# --- helpers: reading -------------------------------------------------------------------------
-
-
-def _check_current(side: Side, variant: str) -> None:
-    """That the results were trained with the params.yaml that lies beside them, as dvc.lock says.
-
-    Without this a gate would pass on the old results of new settings.
-    """
-    changed = _changed_parameters(side, variant)
-    if changed:
-        raise ResultsError(
-            f"{variant} ({side.name}): its results are older than its params.yaml "
-            f"({', '.join(changed)}); {_remedy(side, variant)}"
+    with _sides(revisions, root) as (a, b):
+        answers = [_answer(a, b, *pair) for pair in _asked(a, b, names, study)]
+        in_a, in_b = _members(a, study), _members(b, study)
+        return RevisionComparison(
+            a=Place(revision=a.name, commit=a.commit),
+            b=Place(revision=b.name, commit=b.commit),
+            pairs=_decided(answers),
+            only_in_a=[] if names else sorted(in_a - in_b),
+            only_in_b=[] if names else sorted(in_b - in_a),
         )
 
 
-def _changed_parameters(side: Side, variant: str) -> list[str]:
-    """What `dvc status` says of the parameters of the variant's training, where DVC knows it."""
-    found: list[str] = []
-    for stage in side.files.repo.index.stages:
-        if getattr(stage, "name", None) == f"train@{variant}":
-            changes = [dep.status() for dep in stage.deps if hasattr(dep, "params")]
-            found += [change for status in changes for change in _said(status)]
-    return found
+def exit_status(comparison: RevisionComparison, fail_if_worse: bool) -> int:
+    """What a gate needs: 0, 1 for an established loss, 2 where no comparison could be made.
 
-
-def _said(status: Mapping[str, Any]) -> list[str]:
-    """{"params.yaml": {"a.b": "modified"}}, or {"params.yaml": "new"}, as lines."""
-    return [
-        f"{key} {how}"
-        for file, changes in status.items()
-        for key, how in (changes if isinstance(changes, Mapping) else {file: changes}).items()
-    ]
-
-
-def _bytes(side: Side, variant: str, path: Path) -> bytes:
-    try:
-        content: bytes = side.files.read_bytes(path.as_posix())
-    except FileNotFoundError:
-        raise ResultsError(f"{path} is not in {side.name}; {_remedy(side, variant)}") from None
-    return content
-
-
-def _remedy(side: Side, variant: str) -> str:
-    if side.commit is None:
-        return f"`dvc repro evaluate@{variant}` makes them"
-    return (
-        f"`git checkout {side.name} && dvc repro evaluate@{variant}` makes them; then commit "
-        "metrics/ and dvc.lock"
-    )
-
-
-def _digests_of_run(side: Side, variant: str) -> dict[str, str]:
-    """The digests of results whose metrics do not have them yet, from the run in DVC's cache."""
-    folder = paths.run(variant)
-    try:
-        manifest = json.loads(side.files.read_bytes((folder / results.MANIFEST).as_posix()))
-        table = side.files.read_bytes((folder / results.PREDICTIONS).as_posix())
-    except (FileNotFoundError, DvcException):
-        raise ResultsError(
-            f"{paths.metrics(variant)} of {side.name} does not say which splits it is of, and "
-            f"{folder}/ is not in DVC's cache; `dvc fetch --all-commits` brings it from a remote, "
-            f"or {_remedy(side, variant)}"
-        ) from None
-    data = short(manifest["dataset"]["digest"])
-    return {"data_digest": data, "split_digest": split_digest(pd.read_parquet(io.BytesIO(table)))}
-
-
-# --- helpers: comparing -----------------------------------------------------------------------
+    Args:
+        comparison: of `compare`.
+        fail_if_worse: 1 if a pair *Hurts*, else 2 if one is refused. Without it the status is 2
+            only if nothing could be compared.
+    """
+    if fail_if_worse and any(pair.verdict == "Hurts" for pair in comparison.made):
+        return 1
+    return 2 if not comparison.made or (fail_if_worse and comparison.refused) else 0
 
 
 def _check_question(names: Sequence[str], revisions: Sequence[str]) -> None:
@@ -243,16 +174,29 @@ def _check_question(names: Sequence[str], revisions: Sequence[str]) -> None:
             "compare with what? name a second variant, or a revision: "
             "`foldwise compare A B` or `foldwise compare A --rev main`"
         )
-    one_place = len(revisions) != 1 and len(set(revisions)) < 2
-    if one_place and len(set(names)) < 2:
+    if _is_one_place(revisions) and len(set(names)) < 2:
         raise ComparisonError("both sides are the same; name two variants or two revisions")
 
 
-def _second(revisions: Sequence[str]) -> str | None:
-    return revisions[1] if len(revisions) == 2 else None
+def _is_one_place(revisions: Sequence[str]) -> bool:
+    return len(revisions) != 1 and len(set(revisions)) < 2
 
 
-def _asked(a: Side, b: Side, names: Sequence[str], study: str | None) -> list[tuple[str, str]]:
+@contextmanager
+def _sides(revisions: Sequence[str], root: Path) -> Iterator[tuple[Snapshot, Snapshot]]:
+    """Side A and side B, the same object where both are one place."""
+    first, second = [*revisions, None, None][:2]
+    with commits.opened(first, root) as a:
+        if _is_one_place(revisions):
+            yield a, a
+            return
+        with commits.opened(second, root) as b:
+            yield a, b
+
+
+def _asked(
+    a: Snapshot, b: Snapshot, names: Sequence[str], study: str | None
+) -> list[tuple[str, str]]:
     if study is not None:
         for side in (a, b):
             known(study, side.settings.studies, f"studies of {side.name}")
@@ -265,176 +209,135 @@ def _asked(a: Side, b: Side, names: Sequence[str], study: str | None) -> list[tu
     return [(names[0], names[-1])]
 
 
-def _members(side: Side, study: str | None) -> set[str]:
+def _members(side: Snapshot, study: str | None) -> set[str]:
     variants = side.settings.variants.items()
     return {name for name, block in variants if study in (None, block.study)}
 
 
-def _answer(a: Side, b: Side, name_a: str, name_b: str) -> Answer:
-    study = a.settings.variants[name_a].study
+def _answer(a: Snapshot, b: Snapshot, name_a: str, name_b: str) -> Answer | RevisionRefused:
+    study = a.settings.study(a.settings.variants[name_a].study)
+    labels = (name_a, name_b) if a is b else (f"{name_a} ({a.name})", f"{name_b} ({b.name})")
     try:
         one, other = read(a, name_a), read(b, name_b)
-        labels = _label(a, b, a, name_a), _label(a, b, b, name_b)
-        scored = (labels[0], one), (labels[1], other)
-        pair = compare_scores(study, a.settings.studies[study], *scored)
+        tested = comparison.compare(study, one, other, names=labels)
     except FoldwiseError as error:
-        return Answer(name_a, name_b, study, str(error))
-    unchanged = one.scores.equals(other.scores)
-    return Answer(name_a, name_b, study, pair, unchanged, bool(one.metrics["synthetic"]))
+        return RevisionRefused(
+            variant_a=name_a, variant_b=name_b, study=study.name, refused=str(error)
+        )
+    columns = one.scores.columns.intersection(other.scores.columns)
+    unchanged = one.scores[columns].equals(other.scores[columns])
+    settings = _changes(_settings(a, name_a), _settings(b, name_b))
+    return Answer(name_a, name_b, tested, one.metrics, unchanged, settings)
 
 
-def _label(a: Side, b: Side, side: Side, name: str) -> str:
-    return name if a is b else f"{name} ({side.name})"
+def _decided(answers: Sequence[Answer | RevisionRefused]) -> list[RevisionPair | RevisionRefused]:
+    """The pairs with their verdicts, Holm over those that ask something."""
+    questions = [x for x in answers if isinstance(x, Answer) and not x.unchanged]
+    adjusted = iter(holm([x.tested.test.p for x in questions]))
+    return [
+        x
+        if isinstance(x, RevisionRefused)
+        else _pair(x, x.tested.test.p if x.unchanged else next(adjusted), len(questions))
+        for x in answers
+    ]
 
 
-def _lines(a: Side, b: Side, answers: Sequence[Answer]) -> list[Content]:
-    """What `compare` says of every pair, Holm over those that ask something."""
-    questions = [x.result for x in answers if isinstance(x.result, Pair) and not x.unchanged]
-    adjusted = iter(holm([pair.test.p for pair in questions]))
-    lines = []
-    for x in answers:
-        line: Content = {"variant_a": x.a, "variant_b": x.b, "study": x.study}
-        if isinstance(x.result, Pair):
-            p = x.result.test.p if x.unchanged else next(adjusted)
-            line |= _compared(a, x, x.result, p, len(questions))
-            line["settings"] = _changes(a, b, x)
-        else:
-            line["refused"] = x.result
-        lines.append(line)
-    return lines
+def _pair(answer: Answer, p_holm: float, questions: int) -> RevisionPair:
+    study: Study = answer.tested.study
+    return RevisionPair(
+        **dict(comparison.decided(answer.tested, p_holm)),
+        variant_a=answer.a,
+        variant_b=answer.b,
+        study=study.name,
+        dataset=study.dataset,
+        edition=answer.metrics.edition,
+        synthetic=answer.metrics.synthetic,
+        metric=study.comparison.metric,
+        rope=study.comparison.rope,
+        unchanged=answer.unchanged,
+        holm_over=questions,
+        settings=answer.settings,
+    )
 
 
-def _compared(a: Side, answer: Answer, pair: Pair, p: float, questions: int) -> Content:
-    study = a.settings.studies[answer.study]
+def _settings(side: Snapshot, name: str) -> dict[str, Any]:
+    """Everything that decides a variant's training, by dotted key."""
+    variant = side.settings.variant(name)
+    return trees.flattened(variant.model_dump(mode="json", exclude={"name"}))
+
+
+def _changes(a: dict[str, Any], b: dict[str, Any]) -> list[Change]:
+    return [
+        Change(key=key, a=a.get(key), b=b.get(key))
+        for key in dict.fromkeys([*a, *b])
+        if a.get(key) != b.get(key)
+    ]
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read(side: Snapshot, variant: str) -> Result:
+    """Metrics and scores of one variant, with the digests that say what they are paired with.
+
+    Raises:
+        ResultsError: they are not there or do not belong to that side's params.yaml; the message
+            says what to pull or run.
+        DamagedError: a file is not what was written.
+    """
+    _check_current(side, variant)
+    remedy = _remedy(side, variant)
+    path = paths.metrics(variant)
+    metrics = files.parse_record(_read(side, variant, path), Metrics, str(path), remedy)
+    path = paths.scores(variant)
+    scores = parse_scores(_read(side, variant, path), str(path), remedy)
+    if metrics.complete and metrics.split_digest is None:
+        metrics = metrics.model_copy(update=_digests_of_run(side, variant))
+    return Result(Evaluation(metrics, scores))
+
+
+def _check_current(side: Snapshot, variant: str) -> None:
+    """That the results were trained with the params.yaml that lies beside them, as dvc.lock says.
+
+    Without this a gate would pass on the old results of new settings.
+    """
+    if changed := side.changed_parameters(f"train@{variant}"):
+        raise ResultsError(
+            f"{variant} ({side.name}): its results are older than its params.yaml "
+            f"({', '.join(changed)}); {_remedy(side, variant)}"
+        )
+
+
+def _read(side: Snapshot, variant: str, path: Path) -> bytes:
+    try:
+        return side.read(path)
+    except MissingError as error:
+        raise ResultsError(f"{error}; {_remedy(side, variant)}") from None
+
+
+def _remedy(side: Snapshot, variant: str) -> str:
+    if side.commit is None:
+        return f"`dvc repro evaluate@{variant}` makes them"
+    return (
+        f"`git checkout {side.name} && dvc repro evaluate@{variant}` makes them; then commit "
+        "metrics/ and dvc.lock"
+    )
+
+
+def _digests_of_run(side: Snapshot, variant: str) -> dict[str, str]:
+    """The digests of results whose metrics do not have them yet, from the run in DVC's cache."""
+    folder = paths.run(variant)
+    try:
+        manifest = side.read(folder / runs.MANIFEST)
+        table = side.read(folder / runs.PREDICTIONS)
+    except MissingError:
+        raise ResultsError(
+            f"{paths.metrics(variant)} of {side.name} does not say which splits it is of, and "
+            f"{folder}/ is not in DVC's cache; `dvc fetch --all-commits` brings it from a remote, "
+            f"or {_remedy(side, variant)}"
+        ) from None
     return {
-        **record(pair, p, study, max(1, questions)),
-        "dataset": study.dataset,
-        "edition": pair.edition,
-        "synthetic": answer.synthetic,
-        "rope": study.comparison.rope,
-        "unchanged": answer.unchanged,
-        "holm_over": questions,
+        "data_digest": files.short(json.loads(manifest)["dataset"]["digest"]),
+        "split_digest": split_digest(pd.read_parquet(io.BytesIO(table))),
     }
 
-
-def _changes(a: Side, b: Side, answer: Answer) -> list[Content]:
-    """Settings that differ: key, value on side A, value on side B."""
-    one, other = (
-        _flat(side.settings.variant(name).model_dump(mode="json", exclude={"name"}))
-        for side, name in ((a, answer.a), (b, answer.b))
-    )
-    keys = list(dict.fromkeys([*one, *other]))
-    return [
-        {"key": key, "a": one.get(key), "b": other.get(key)}
-        for key in keys
-        if one.get(key) != other.get(key)
-    ]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
-
-
-# --- helpers: showing -------------------------------------------------------------------------
-
-
-def _places(content: Content, quote: str = "") -> str:
-    a, b = (f"{quote}{_place(content[side])}{quote}" for side in ("a", "b"))
-    return f"in {a}" if content["a"] == content["b"] else f"A = {a}, B = {b}"
-
-
-def _place(side: Content) -> str:
-    revision, commit = side["revision"], side["commit"]
-    return f"{revision} ({commit[:7]})" if commit and commit != revision else str(revision)
-
-
-def _title(pair: Content) -> str:
-    a, b = pair["variant_a"], pair["variant_b"]
-    return str(a) if a == b else f"{b} against {a}"
-
-
-def _protocol(pair: Content) -> str:
-    stand_in = "SYNTHETIC data, " if pair["synthetic"] else ""
-    repeats = f" × {pair['repeats']} repeats" if pair["repeats"] > 1 else ""
-    return (
-        f"{stand_in}{pair['dataset']}/{pair['edition']}, {pair['n']} rows, {pair['folds']} folds"
-        f"{repeats}, practically the same within ±{100 * pair['rope']:g} pp, "
-        f"p by Holm over {_count(pair['holm_over'])}"
-    )
-
-
-def _cells(pair: Content) -> list[str]:
-    low, high = (f"{100 * limit:+.2f}" for limit in pair["ci95"])
-    law = pair["posterior"]
-    return [
-        _title(pair),
-        pair["verdict"],
-        f"{100 * pair['mean']:+.2f}",
-        f"{low} to {high}",
-        f"{pair['p_holm']:.3f}" if pair["p_holm"] >= 0.001 else f"{pair['p_holm']:.1g}",
-        f"{100 * pair['mde']:.2f}",
-        f"{law['worse']:.3f}/{law['equivalent']:.3f}/{law['better']:.3f}",
-        f"{pair['folds'] * pair['repeats']} splits",
-    ]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _claim(pair: Content) -> str:
-    claim, rest = pair["sentence"].split(":", 1)
-    return f"**{claim}**:{rest}"
-
-
-def _settings(pair: Content, quote: str = "") -> str:
-    """The settings that differ, or that none do."""
-    changes = [
-        f"{quote}{x['key']}{quote} {json.dumps(x['a'])} → {json.dumps(x['b'])}"
-        for x in pair["settings"]
-    ]
-    return ", ".join(changes) or "the same"
-
-
-def _summary(content: Content) -> str:
-    refused = len(_refused(content))
-    compared = _count(len(content["pairs"]) - refused)
-    worse = sum(pair.get("verdict") == "Hurts" for pair in content["pairs"])
-    said = f"Hurts: {worse} of {compared}" if worse else f"No established loss in {compared}"
-    return f"{said}; {refused} not compared." if refused else f"{said}."
-
-
-def _count(pairs: int) -> str:
-    return f"{pairs} pair" if pairs == 1 else f"{pairs} pairs"
-
-
-def _refused(content: Content) -> list[Content]:
-    return [pair for pair in content["pairs"] if "refused" in pair]
-
-
-def _changed(pairs: Sequence[Content]) -> list[Content]:
-    return [pair for pair in pairs if not pair.get("unchanged", True)]
-
-
-def _by_study(content: Content) -> list[tuple[str, list[Content]]]:
-    """Pairs by study, both in the order of A's params.yaml."""
-    studies: dict[str, list[Content]] = {}
-    for pair in content["pairs"]:
-        studies.setdefault(pair["study"], []).append(pair)
-    return list(studies.items())
-
-
-def _notes(content: Content) -> list[str]:
-    """What there is no line for in a table."""
-    same = [_title(pair) for pair in content["pairs"] if pair.get("unchanged")]
-    only = [
-        f"only in {content[side]['revision']}, so not compared: {', '.join(names)}"
-        for side, names in (("a", content["only_in_a"]), ("b", content["only_in_b"]))
-        if names
-    ]
-    return [f"the same scores to the last digit: {', '.join(same)}", *only] if same else only

@@ -1,30 +1,12 @@
 """Labels, cross-validation settings and a seed → the split table of a study. Pure."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from foldwise.core.config import CrossValidation
 from foldwise.core.errors import DataError
-from foldwise.results import REFIT
-
-
-@dataclass(frozen=True)
-class Split:
-    """One (repeat, fold): rows to train on, rows held out. `refit` holds none out.
-
-    Attributes:
-        repeat: from 0; `REFIT` for the split that trains on all rows.
-        fold: from 0; `REFIT` likewise.
-        train: row numbers (n_train,), ascending.
-        held_out: row numbers (n_validation,), ascending.
-    """
-
-    repeat: int
-    fold: int
-    train: np.ndarray
-    held_out: np.ndarray
+from foldwise.metrics import METRICS
+from foldwise.numerics.split import Split, split_name, splits
 
 
 def split_table(y: np.ndarray, cv: CrossValidation) -> pd.DataFrame:
@@ -59,19 +41,26 @@ def split_table(y: np.ndarray, cv: CrossValidation) -> pd.DataFrame:
     return pd.DataFrame(columns).astype({"row": "int32", "repeat": "int16", "fold": "int16"})
 
 
-def splits(table: pd.DataFrame) -> list[Split]:
+def splits_of(table: pd.DataFrame) -> list[Split]:
     """The splits of a table in order of repeat and fold, and `refit` last."""
-    found = []
-    for repeat, rows in table.groupby("repeat"):
-        fold_of = rows.sort_values("row")["fold"].to_numpy()
-        found += [
-            Split(
-                int(str(repeat)),
-                fold,
-                np.flatnonzero(fold_of != fold),
-                np.flatnonzero(fold_of == fold),
-            )
-            for fold in range(fold_of.max() + 1)
-        ]
-    everything = np.arange(len(fold_of))
-    return [*found, Split(REFIT, REFIT, everything, everything[:0])]
+    ordered = table.sort_values(["repeat", "row"], kind="stable")
+    return splits([rows["fold"].to_numpy() for _, rows in ordered.groupby("repeat")])
+
+
+def check_metric(name: str, y: np.ndarray, classes: int, table: pd.DataFrame) -> None:
+    """That a study's primary metric can be computed on every split.
+
+    Args:
+        name: of the metric.
+        y: class numbers (n,).
+        classes: how many the data set has.
+        table: the study's split table.
+
+    Raises:
+        DataError: it cannot; the message names the first such split.
+    """
+    metric = METRICS[name]
+    for split in splits_of(table)[:-1]:
+        if problem := metric.problem(y[split.held_out], classes):
+            place = split_name(split.repeat, split.fold)
+            raise DataError(f"split {place}: {problem}; set comparison.metric to another one")

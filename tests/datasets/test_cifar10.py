@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.linear_model import RidgeClassifier
 
-from foldwise.core.errors import DataError
+from foldwise.core.errors import DataError, MissingError
 from foldwise.datasets import cifar10
 from foldwise.datasets.cifar10 import ARCHIVE, CLASS_NAMES, FOLDER, SCHEMA, TEST, TRAIN
 
@@ -222,7 +222,7 @@ def test_truncated_archive(tmp_path, members):
 
 @pytest.mark.parametrize(("edition", "file"), [("official", ARCHIVE), ("jpeg", TRAIN)])
 def test_missing_file_is_named(tmp_path, edition, file):
-    with pytest.raises(DataError, match=f"{file}: not found"):
+    with pytest.raises(MissingError, match=f"{file}: not there"):
         cifar10.read(tmp_path, edition)
 
 
@@ -338,7 +338,7 @@ def test_table_of_another_schema_is_refused(tmp_path, good):
     with pytest.raises(DataError, match="column 'label' is string, expected int64"):
         cifar10.read(tmp_path, "jpeg")
     pq.write_table(pa.table({"label": [1]}), tmp_path / TRAIN)
-    with pytest.raises(DataError, match="column 'img' is None"):
+    with pytest.raises(DataError, match="column 'img' is missing"):
         cifar10.read(tmp_path, "jpeg")
 
 

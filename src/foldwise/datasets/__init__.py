@@ -1,5 +1,6 @@
 """Data sets: where their bytes come from, how they are read, how the arrays lie on disk.
 
-`fetch` gets the raw files, one module per data set reads them, `prepared` keeps the arrays.
-A data set is added by adding one module; `registry` says what it must have.
+`download` gets the raw files, each by `transfer`; one module for each data set reads them;
+`prepared` keeps the arrays. A data set is added by adding one module; `readers` says what it
+must have.
 """

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from foldwise.core.errors import DataError
-from foldwise.datasets.prepared import Dataset, replacing
+from foldwise.core import files
+from foldwise.core.errors import DataError, MissingError
+from foldwise.datasets.prepared import Dataset
 
 ARCHIVE = "cifar-10-python.tar.gz"
 TRAIN, TEST = "train.parquet", "test.parquet"
@@ -62,7 +63,8 @@ def read(folder: Path, edition: str) -> Dataset:
     """Read an edition: X (n, 3, 32, 32) uint8, y (n,) in 0 ... 9, and the test rows.
 
     Raises:
-        DataError: a file is missing or damaged; it names the file and the row or the member.
+        MissingError: a file is not there.
+        DataError: one is damaged; it names the file and the row or the member.
     """
     reader = read_archive if edition == "official" else read_parquet
     X, y, X_test, y_test = reader(folder)
@@ -88,7 +90,8 @@ def read_archive(folder: Path) -> Arrays:
     """Read `cifar-10-python.tar.gz` without unpacking it to disk.
 
     Raises:
-        DataError: the archive is missing, damaged, too large, or not CIFAR-10.
+        MissingError: the archive is not there.
+        DataError: it is damaged, too large, or not CIFAR-10.
     """
     path = folder / ARCHIVE
     members = _members(path)
@@ -127,7 +130,7 @@ def _members(path: Path) -> dict[str, bytes]:
             with tarfile.open(fileobj=bounded, mode="r|") as archive:
                 return {m.name: _content(archive, m) for m in archive if m.name in MEMBERS}
     except FileNotFoundError:
-        raise DataError(f"{path}: not found; run the download first") from None
+        raise MissingError(f"{path}: not there; run the download first") from None
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{path}: {error}; delete it and download it again") from None
 
@@ -190,7 +193,8 @@ def read_parquet(folder: Path) -> Arrays:
     """Read and decode `train.parquet` and `test.parquet`.
 
     Raises:
-        DataError: a file is missing or damaged, or a row is not a 32×32 colour image.
+        MissingError: one of them is not there.
+        DataError: one is damaged, or a row is not a 32×32 colour image.
     """
     return *_table(folder / TRAIN), *_table(folder / TEST)
 
@@ -238,13 +242,14 @@ def _columns(path: Path) -> pa.Table:
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
-        raise DataError(f"{path}: not found; run the download first") from None
+        raise MissingError(f"{path}: not there; run the download first") from None
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: {error}; delete it and download it again") from None
     for field in SCHEMA:
-        found = table.schema.field(field.name).type if field.name in table.column_names else None
-        if found != field.type:
-            raise DataError(f"{path}: column '{field.name}' is {found}, expected {field.type}")
+        there = field.name in table.column_names
+        actual = table.schema.field(field.name).type if there else "missing"
+        if actual != field.type:
+            raise DataError(f"{path}: column '{field.name}' is {actual}, expected {field.type}")
     if table.num_rows == 0:
         raise DataError(f"{path}: no rows; delete it and download it again")
     return table
@@ -260,13 +265,13 @@ def _decode(path: Path, row: int, encoded: bytes | None) -> tuple[bytes, bytes]:
     try:
         stream = io.BytesIO(encoded)
         with Image.open(stream, formats=("JPEG", "PNG")) as image:
-            found = f"{image.mode} {image.width}×{image.height}"
-            if found == "RGB 32×32":  # known from the header, before anything is decoded
+            form = f"{image.mode} {image.width}×{image.height}"
+            if form == "RGB 32×32":  # known from the header, before anything is decoded
                 header = encoded[: stream.tell()] if image.format == "JPEG" else b""
                 return image.tobytes(), header
     except Exception as error:  # a damaged image can raise nearly anything
         raise DataError(f"{path}, row {row}: damaged image ({error}); download it again") from error
-    raise DataError(f"{path}, row {row}: the image is {found}, expected RGB 32×32")
+    raise DataError(f"{path}, row {row}: the image is {form}, expected RGB 32×32")
 
 
 def _decode_rest(header: bytes, encoded: bytes | None) -> bytes | None:
@@ -327,8 +332,9 @@ def _image(rng: np.random.Generator, patterns: np.ndarray) -> np.ndarray:
 def _write(path: Path, images: list[np.ndarray], labels: np.ndarray) -> None:
     cells = [{"bytes": _png(image), "path": None} for image in images]
     table = pa.table({"img": cells, "label": labels.astype(np.int64)}, schema=SCHEMA)
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    files.write_bytes(path, buffer.getvalue())
 
 
 def _png(image: np.ndarray) -> bytes:

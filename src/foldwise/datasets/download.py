@@ -1,4 +1,4 @@
-"""Gets the raw files of a data set: the first edition that can be had, whole and verified.
+"""Get the raw files of a data set: the first edition that can be had, whole and verified.
 
 For each edition, in the order of params.yaml, each file comes from the mirror or else from its
 own address. When no edition can be had, the built-in synthetic stand-in takes its place, with a
@@ -7,65 +7,88 @@ warning that cannot be overlooked; or an error, where it is not allowed.
 
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from tqdm import tqdm
 
+from foldwise.core import files
 from foldwise.core.config import SYNTHETIC, DataConfig, DatasetConfig, Edition, File
-from foldwise.core.errors import ConfigError, DataError
-from foldwise.datasets import provenance
-from foldwise.datasets import readers as registry
-from foldwise.datasets.prepared import unwritable
-from foldwise.datasets.provenance import Provenance, RawFile, sha256
+from foldwise.core.environment import MIRROR, Environment
+from foldwise.core.errors import ConfigError, DataError, ReadError
+from foldwise.datasets import provenance, readers
+from foldwise.datasets.provenance import Provenance, RawFile
 from foldwise.datasets.transfer import Limits, Unavailable, is_address, obtain
 
-MIRROR = "FOLDWISE_MIRROR"
+
+@dataclass(frozen=True)
+class Job:
+    """One data set to be downloaded.
+
+    Attributes:
+        name: its key in params.yaml.
+        dataset: its editions.
+        allow_synthetic: whether the stand-in may take its place.
+        folder: where the files go.
+        mirror: folder or address to try first, None for none.
+        limits: what bounds each transfer.
+    """
+
+    name: str
+    dataset: DatasetConfig
+    allow_synthetic: bool
+    folder: Path
+    mirror: str | None
+    limits: Limits
 
 
-def fetch(
+def download(
     name: str,
     dataset: DatasetConfig,
     data: DataConfig,
     folder: Path,
-    *,
-    environ: Mapping[str, str],
+    environment: Environment,
     limits: Limits | None = None,
 ) -> Provenance:
     """Get the first edition of a data set that can be had; provenance.json is written last.
 
-    A file that is already in `folder` with the right checksum is kept.
+    A file that is already in `folder` with the right checksum is kept. Files of another edition
+    are removed from it.
 
     Args:
         name: the data set's key in params.yaml.
         dataset: its editions.
         data: the mirror, and whether the synthetic stand-in is allowed.
-        folder: where the files go. Files of another edition are removed from it.
-        environ: FOLDWISE_MIRROR in it overrides `data.mirror`.
-        limits: what bounds each download.
+        folder: where the files go.
+        environment: its mirror overrides `data.mirror`.
+        limits: what bounds each transfer.
 
     Raises:
         ConfigError: there is no such data set, or the mirror is neither a folder nor a URL.
-        DataError: nothing can be had, or `folder` cannot be written.
+        DataError: nothing can be had.
+        WriteError: `folder` cannot be written.
     """
     _check_names(name, dataset)
-    registry.module(name)  # an unknown name fails before anything is downloaded
-    mirror = mirror_of(data, environ)
+    readers.module(name)  # an unknown name fails before anything is downloaded
+    mirror = mirror_of(data, environment)
     old = _start(folder)
-    found = _first(name, dataset, data, folder, mirror, limits or Limits())
-    _remove(folder, (old | declared(dataset)) - set(found.files))
-    provenance.write(folder, found)
-    return found
+    job = Job(name, dataset, data.allow_synthetic, folder, mirror, limits or Limits())
+    result = _first_edition(job)
+    _remove(folder, (old | declared(dataset)) - set(result.files))
+    provenance.write(folder, result)
+    return result
 
 
-def mirror_of(data: DataConfig, environ: Mapping[str, str]) -> str | None:
-    """The folder or http(s) URL to try first, or None. FOLDWISE_MIRROR wins if it is set.
+def mirror_of(data: DataConfig, environment: Environment) -> str | None:
+    """The folder or http(s) URL to try first, or None. The environment's wins, even an empty one.
 
     Raises:
         ConfigError: it is an address of another kind.
     """
-    mirror = environ.get(MIRROR, data.mirror or "").strip()
+    chosen = data.mirror if environment.mirror is None else environment.mirror
+    mirror = (chosen or "").strip()
     if "://" in mirror and not is_address(mirror):
         raise ConfigError(f"mirror '{mirror}': neither a folder nor an http(s) address")
     return mirror or None
@@ -79,55 +102,51 @@ def declared(dataset: DatasetConfig) -> set[str]:
 # --- editions ---------------------------------------------------------------------------------
 
 
-def _first(
-    name: str,
-    dataset: DatasetConfig,
-    data: DataConfig,
-    folder: Path,
-    mirror: str | None,
-    limits: Limits,
-) -> Provenance:
-    """The first edition that can be had, its files in `folder`."""
+def _first_edition(job: Job) -> Provenance:
+    """The first edition that can be had, its files in the job's folder."""
     tried: list[str] = []
-    for label, edition in dataset.editions.items():
+    for label, edition in job.dataset.editions.items():
         if label == SYNTHETIC:
-            if data.allow_synthetic:
-                _say(_synthetic_warning(name, dataset, mirror, tried))
-                return _synthesize(name, edition, folder)
+            if job.allow_synthetic:
+                _say(_synthetic_warning(job, tried))
+                return _synthesize(job, edition)
             continue
         try:
-            found = _edition(name, label, edition, folder, mirror, limits)
+            result = _edition(job, label, edition)
         except Unavailable as reasons:
             tried.append(f"  {label}:\n{reasons}")
             continue
         if tried:
-            _say(f"{name}: using edition '{label}', as others cannot be had:\n" + "\n".join(tried))
-        return found
-    raise DataError(_refusal(name, dataset, data, mirror, tried))
+            _say(
+                "\n".join(
+                    [f"{job.name}: using edition '{label}', as others cannot be had:", *tried]
+                )
+            )
+        return result
+    raise DataError(_refusal(job, tried))
 
 
-def _edition(
-    name: str, label: str, edition: Edition, folder: Path, mirror: str | None, limits: Limits
-) -> Provenance:
-    for file_name, file in edition.files.items():
-        _file(folder / file_name, file, mirror, limits)
-    files = {n: RawFile(f.url, f.sha256, f.size) for n, f in edition.files.items()}
-    return Provenance(name, label, synthetic=False, files=files)
+def _edition(job: Job, label: str, edition: Edition) -> Provenance:
+    for name, file in edition.files.items():
+        _get(job, name, file)
+    facts = {n: RawFile(url=f.url, sha256=f.sha256, size=f.size) for n, f in edition.files.items()}
+    return Provenance(dataset=job.name, edition=label, synthetic=False, files=facts)
 
 
-def _file(target: Path, file: File, mirror: str | None, limits: Limits) -> None:
-    """Put one file at `target` from the first source that has it."""
+def _get(job: Job, name: str, file: File) -> None:
+    """Put one file into the folder, from the first source that has it."""
+    target = job.folder / name
     if _intact(target, file):
         return
     reasons = []
-    for source in sources(target.name, file, mirror):
+    for source in sources(name, file, job.mirror):
         try:
-            obtain(source, target, file, limits)
+            obtain(source, target, file, job.limits)
         except Unavailable as reason:
             reasons.append(f"    {source}: {reason}")
         else:
             return
-    raise Unavailable("\n".join(reasons or [f"    {target.name}: no mirror and no address"]))
+    raise Unavailable("\n".join(reasons or [f"    {name}: no mirror and no address"]))
 
 
 def sources(name: str, file: File, mirror: str | None) -> list[str]:
@@ -144,15 +163,18 @@ def sources(name: str, file: File, mirror: str | None) -> list[str]:
     return [*dict.fromkeys([str(folder / file.mirror_path), str(folder / name)]), *own]
 
 
-def _synthesize(name: str, edition: Edition, folder: Path) -> Provenance:
-    """Write the stand-in aside, then move its files into `folder`."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".synthetic-") as aside:
-        registry.module(name).synthesize(Path(aside), edition.rows)
-        files = {path.name: path for path in sorted(Path(aside).iterdir())}
-        facts = {n: RawFile(None, sha256(p), p.stat().st_size) for n, p in files.items()}
-        for file_name, path in files.items():
-            path.replace(folder / file_name)
-    return Provenance(name, SYNTHETIC, synthetic=True, files=facts)
+def _synthesize(job: Job, edition: Edition) -> Provenance:
+    """Write the stand-in aside, then move its files into the folder."""
+    with tempfile.TemporaryDirectory(dir=job.folder, prefix=".synthetic-") as aside:
+        readers.module(job.name).synthesize(Path(aside), edition.rows)
+        made = sorted(Path(aside).iterdir())
+        facts = {
+            path.name: RawFile(url=None, sha256=files.sha256(path), size=path.stat().st_size)
+            for path in made
+        }
+        for path in made:
+            path.replace(job.folder / path.name)
+    return Provenance(dataset=job.name, edition=SYNTHETIC, synthetic=True, files=facts)
 
 
 # --- the folder -------------------------------------------------------------------------------
@@ -172,11 +194,12 @@ def _start(folder: Path) -> set[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-        old = set(provenance.load(folder).files) if (folder / provenance.FILE).exists() else set()
-    except DataError:
-        old = set()  # damaged: it says nothing about the files beside it
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise files.unwritable(folder, error) from error
+    try:
+        old = set(provenance.read(folder).files)
+    except ReadError:
+        old = set()  # a new folder; or damaged: it says nothing about the files beside it
     _remove(folder, {provenance.FILE})
     return {name for name in old if Path(name).name == name}
 
@@ -184,10 +207,10 @@ def _start(folder: Path) -> set[str]:
 def _intact(target: Path, file: File) -> bool:
     if not target.is_file():
         return False
-    found = sha256(target)
-    if found != file.sha256:
-        _say(f"{target}: corrupt (sha256 {found}, expected {file.sha256}); fetching it again")
-    return found == file.sha256
+    actual = files.sha256(target)
+    if actual != file.sha256:
+        _say(f"{target}: corrupt (sha256 {actual}, expected {file.sha256}); fetching it again")
+    return actual == file.sha256
 
 
 def _remove(folder: Path, names: Iterable[str]) -> None:
@@ -203,9 +226,8 @@ def _say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
-def _synthetic_warning(
-    name: str, dataset: DatasetConfig, mirror: str | None, tried: list[str]
-) -> str:
+def _synthetic_warning(job: Job, tried: list[str]) -> str:
+    name = job.name
     if not tried:
         return f"{name}: synthetic data, as params.yaml asks; results say nothing about the real."
     rule = "=" * 78
@@ -218,32 +240,29 @@ def _synthetic_warning(
         "Tried:",
         *tried,
         "",
-        _remedy(name, dataset, mirror),
+        _remedy(job),
         rule,
     ]
     return "\n".join(lines)
 
 
-def _refusal(
-    name: str, dataset: DatasetConfig, data: DataConfig, mirror: str | None, tried: list[str]
-) -> str:
-    refused = SYNTHETIC in dataset.editions and not data.allow_synthetic
+def _refusal(job: Job, tried: list[str]) -> str:
+    refused = SYNTHETIC in job.dataset.editions and not job.allow_synthetic
     why = "; data.allow_synthetic is false" if refused else ""
-    lines = [f"{name}: no edition can be had{why}.", "Tried:", *(tried or ["  nothing"])]
-    return "\n".join([*lines, _remedy(name, dataset, mirror)])
+    lines = [f"{job.name}: no edition can be had{why}.", "Tried:", *(tried or ["  nothing"])]
+    return "\n".join([*lines, _remedy(job)])
 
 
-def _remedy(name: str, dataset: DatasetConfig, mirror: str | None) -> str:
+def _remedy(job: Job) -> str:
     """Where to put which file."""
-    root = mirror if mirror and not is_address(mirror) else "MIRROR"
+    root = job.mirror if job.mirror and not is_address(job.mirror) else "MIRROR"
     lines = [
         "To use the real data, put the files of one edition here and download again",
-        f"(dvc repro --force download@{name}). The folder is `data.mirror` in params.yaml,",
+        f"(dvc repro --force download@{job.name}). The folder is `data.mirror` in params.yaml,",
         f"or {MIRROR} in the environment:",
     ]
-    for label, edition in dataset.editions.items():
-        for file_name, file in edition.files.items():
-            place = Path(root, file.mirror_path)
-            lines += [f"  {label}: {place}", f"    ({file_name}, {file.size:,} bytes)"]
-            lines += [f"    sha256 {file.sha256}"]
+    for label, edition in job.dataset.editions.items():
+        for name, file in edition.files.items():
+            lines += [f"  {label}: {Path(root, file.mirror_path)}"]
+            lines += [f"    ({name}, {file.size:,} bytes)", f"    sha256 {file.sha256}"]
     return "\n".join(lines)

@@ -6,21 +6,17 @@ to a reader or a mirror then retrains nothing, unless it changes the arrays.
 
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from foldwise.core import files
 from foldwise.core.config import SYNTHETIC
-from foldwise.core.errors import DataError
+from foldwise.core.errors import DamagedError, DataError, MissingError
 from foldwise.core.files import Record
 
 ARRAYS = "arrays.safetensors"
@@ -134,13 +130,13 @@ def save(dataset: Dataset, folder: Path) -> Meta:
     """Write the arrays and then meta.json; the same data set gives the same bytes.
 
     Raises:
-        DataError: the folder cannot be written.
+        WriteError: the folder cannot be written.
     """
     meta = describe(dataset)
     arrays = {name: np.ascontiguousarray(array) for name, array in dataset.arrays.items()}
-    with replacing(folder / ARRAYS) as temporary:
-        save_file(arrays, temporary, metadata={"digest": meta.digest})
-    write_json(folder / META, meta.model_dump(mode="json"))
+    content = safetensors.numpy.save(arrays, metadata={"digest": meta.digest})
+    files.write_bytes(folder / ARRAYS, content)
+    files.write_record(folder / META, meta)
     return meta
 
 
@@ -150,7 +146,8 @@ def load(folder: Path) -> Dataset:
     Names, shapes and the digest in the header are checked; the bytes are not hashed again.
 
     Raises:
-        DataError: a file is missing or damaged, or the two do not belong together.
+        MissingError: a file is not there.
+        DamagedError: a file is not what was written, or the two do not belong together.
     """
     meta = load_meta(folder)
     arrays = _read_arrays(folder / ARRAYS, meta)
@@ -170,78 +167,10 @@ def load_meta(folder: Path) -> Meta:
     """The facts in meta.json, without the arrays.
 
     Raises:
-        DataError: the file is missing or damaged.
+        MissingError: the file is not there.
+        DamagedError: it is not what was written.
     """
-    tree = read_json(folder / META)
-    try:
-        tree["class_names"] = tuple(tree["class_names"])
-        tree["shape"] = tuple(tree["shape"])
-        return Meta(**tree)
-    except (KeyError, TypeError) as error:
-        raise damaged(folder / META, error) from None
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; what is written there takes its place when all went well.
-
-    Raises:
-        DataError: it cannot be written (read-only, disk full); `path` is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, tree: dict[str, Any]) -> None:
-    """Write JSON that is the same for the same content: sorted keys, one trailing newline.
-
-    Raises:
-        DataError: it cannot be written; `path` is as it was.
-    """
-    with replacing(path) as temporary:
-        text = json.dumps(tree, indent=2, sort_keys=True, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; run the stage that makes it") from None
-    except (OSError, ValueError) as error:
-        raise damaged(path, error) from None
-    if not isinstance(tree, dict):
-        raise damaged(path, "not an object")
-    return tree
-
-
-def damaged(path: Path, reason: object) -> DataError:
-    """The error for a file whose content is not what was written."""
-    return DataError(f"{path}: damaged ({reason}); delete it and run the stage that makes it")
-
-
-def unwritable(path: Path, error: Exception) -> DataError:
-    """The error for a place where nothing can be written."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return DataError(f"{path}: cannot be written ({reason}); free space or choose another folder")
+    return files.read_record(folder / META, Meta, _remedy(folder))
 
 
 def _read_arrays(path: Path, meta: Meta) -> dict[str, np.ndarray]:
@@ -250,12 +179,12 @@ def _read_arrays(path: Path, meta: Meta) -> dict[str, np.ndarray]:
             digest = (file.metadata() or {}).get("digest")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise DataError(f"{path}: not found; run the stage that makes it") from None
+        raise MissingError(f"{path}: not there; {_remedy(path.parent)}") from None
     except (OSError, SafetensorError) as error:
-        raise damaged(path, error) from None
+        raise _damaged(path, error) from None
     _check_arrays(path, arrays, meta)
     if digest != meta.digest:
-        raise damaged(path, f"digest {digest}, but {META} says {meta.digest}")
+        raise _damaged(path, f"digest {digest}, but {META} says {meta.digest}")
     return arrays
 
 
@@ -263,6 +192,14 @@ def _check_arrays(path: Path, arrays: dict[str, np.ndarray], meta: Meta) -> None
     shapes = {"X": (meta.rows, *meta.shape), "y": (meta.rows,)}
     if meta.test_rows:
         shapes |= {"X_test": (meta.test_rows, *meta.shape), "y_test": (meta.test_rows,)}
-    found = {name: array.shape for name, array in arrays.items()}
-    if found != shapes or arrays["X"].dtype.name != meta.dtype:
-        raise damaged(path, f"it holds {found}, but {META} says {shapes} of {meta.dtype}")
+    actual = {name: array.shape for name, array in arrays.items()}
+    if actual != shapes or arrays["X"].dtype.name != meta.dtype:
+        raise _damaged(path, f"it holds {actual}, but {META} says {shapes} of {meta.dtype}")
+
+
+def _damaged(path: Path, reason: object) -> DamagedError:
+    return DamagedError(f"{path}: damaged ({reason}); {_remedy(path.parent)}")
+
+
+def _remedy(folder: Path) -> str:
+    return f"`dvc repro prepare@{folder.name}` makes it"

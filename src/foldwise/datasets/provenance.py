@@ -3,18 +3,17 @@
 It is written last, so a folder without it is never read.
 """
 
-import hashlib
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from foldwise.core.errors import DataError
-from foldwise.datasets.prepared import damaged, read_json, write_json
+from foldwise.core import files
+from foldwise.core.errors import DamagedError, MissingError
+from foldwise.core.files import Record
 
 FILE = "provenance.json"
+REMEDY = "run the download again"
 
 
-@dataclass(frozen=True)
-class RawFile:
+class RawFile(Record):
     """One raw file: its published address (None if it has none), SHA-256 (hex) and bytes."""
 
     url: str | None
@@ -22,8 +21,7 @@ class RawFile:
     size: int
 
 
-@dataclass(frozen=True)
-class Provenance:
+class Provenance(Record):
     """Which edition of a data set a folder holds."""
 
     dataset: str
@@ -32,48 +30,39 @@ class Provenance:
     files: dict[str, RawFile]
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def write(folder: Path, provenance: Provenance) -> None:
     """Write provenance.json; the same provenance gives the same bytes.
 
     Raises:
-        DataError: it cannot be written.
+        WriteError: it cannot be written.
     """
-    write_json(folder / FILE, asdict(provenance))
+    files.write_json(folder / FILE, provenance.model_dump(mode="json"))
 
 
-def load(folder: Path) -> Provenance:
+def read(folder: Path) -> Provenance:
     """Read provenance.json.
 
     Raises:
-        DataError: it is missing or damaged.
+        MissingError: it is not there.
+        DamagedError: it is not what was written.
     """
-    tree = read_json(folder / FILE)
-    try:
-        tree["files"] = {name: RawFile(**facts) for name, facts in tree["files"].items()}
-        return Provenance(**tree)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise damaged(folder / FILE, error) from None
+    return files.read_record(folder / FILE, Provenance, REMEDY)
 
 
 def verify(folder: Path) -> Provenance:
     """Read provenance.json and hash every file that it lists.
 
     Raises:
-        DataError: one is missing or differs from what was downloaded; it names the file.
+        MissingError: one of them is not there.
+        DamagedError: one of them is not what was downloaded.
     """
-    provenance = load(folder)
+    provenance = read(folder)
     for name, facts in provenance.files.items():
         path = folder / name
-        found = sha256(path) if path.is_file() else "none: not found"
-        if found != facts.sha256:
-            raise DataError(
-                f"{path}: sha256 {found}, downloaded as {facts.sha256}; "
-                "delete it and run the download again"
+        if not path.is_file():
+            raise MissingError(f"{path}: not there; {REMEDY}")
+        if (actual := files.sha256(path)) != facts.sha256:
+            raise DamagedError(
+                f"{path}: sha256 {actual}, downloaded as {facts.sha256}; delete it and {REMEDY}"
             )
     return provenance

@@ -23,6 +23,7 @@ class DatasetModule(Protocol):
         """Read the raw files of an edition.
 
         Raises:
+            MissingError: a file is not there.
             DataError: a file is not what it must be; the message names the place in it.
         """
 
@@ -39,10 +40,10 @@ def module(name: str) -> DatasetModule:
     Raises:
         ConfigError: there is none; the message has the nearest name and how to add one.
     """
-    found = _import(name.replace("-", "_"))
-    if found is None:
+    reader = _import(name.replace("-", "_"))
+    if reader is None:
         raise ConfigError(f"datasets.{name}: no module reads it; {_remedy(name)}")
-    return found
+    return reader
 
 
 def names() -> list[str]:
@@ -55,10 +56,10 @@ def _import(stem: str) -> DatasetModule | None:
     address = f"foldwise.datasets.{stem}"
     if not stem.isidentifier() or importlib.util.find_spec(address) is None:
         return None
-    found = importlib.import_module(address)
-    if not (hasattr(found, "read") and hasattr(found, "synthesize")):
+    reader = importlib.import_module(address)
+    if not (hasattr(reader, "read") and hasattr(reader, "synthesize")):
         return None
-    return cast(DatasetModule, found)
+    return cast(DatasetModule, reader)
 
 
 def _remedy(name: str) -> str:
@@ -66,4 +67,4 @@ def _remedy(name: str) -> str:
     match = difflib.get_close_matches(name, there, n=1, cutoff=0.6)
     hint = f"did you mean '{match[0]}'?" if match else f"there are: {', '.join(there)}"
     path = f"src/foldwise/datasets/{name.replace('-', '_')}.py"
-    return f"{hint} To add it, write {path} with read and synthesize (see registry.py)"
+    return f"{hint} To add it, write {path} with read and synthesize (see readers.py)"

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from foldwise.core.errors import DataError
-from foldwise.datasets.prepared import Dataset, replacing
+from foldwise.core import files
+from foldwise.core.errors import DataError, MissingError
+from foldwise.datasets.prepared import Dataset
 
 FILE = "sonar.all-data"
 FEATURES = 60
@@ -27,7 +28,8 @@ def read(folder: Path, edition: str) -> Dataset:
     """Read `sonar.all-data`: X (n, 60) float32, y (n,) with 0 for metal and 1 for rock.
 
     Raises:
-        DataError: the file is missing or a line is malformed; it names line, column and value.
+        MissingError: the file is not there.
+        DataError: a line is malformed; it names line, column and value.
     """
     path = folder / FILE
     rows = [_row(path, i, line) for i, line in enumerate(_lines(path), start=1)]
@@ -58,8 +60,7 @@ def synthesize(folder: Path, rows: int) -> None:
         ",".join(f"{value:.4f}" for value in spectrum) + ("," + "MR"[label])
         for spectrum, label in zip(_spectra(rng, labels), labels, strict=True)
     ]
-    with replacing(folder / FILE) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
+    files.write_text(folder / FILE, "\n".join(lines) + "\n")
 
 
 def _spectra(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
@@ -80,7 +81,7 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise DataError(f"{path}: not found; run the download first") from None
+        raise MissingError(f"{path}: not there; run the download first") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}, line {line}: not text; delete it, download again") from None

@@ -2,25 +2,24 @@
 
 A file appears under its name only whole, with the declared SHA-256; what fails leaves the file
 that was there as it was.
+
+The attempts are counted here and not by `urllib3.Retry`: that sees only the headers, so a body
+that breaks off needs a loop anyway, and it knows no deadline for all attempts together.
 """
 
-import email.utils
 import hashlib
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-import pooch
 import requests
 import urllib3
 from tqdm import tqdm
 
+from foldwise.core import files
 from foldwise.core.config import File
-from foldwise.datasets.prepared import unwritable
 
 CHUNK = 1 << 16  # bytes
 RETRIED = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may pass
@@ -55,7 +54,7 @@ class Limits:
         return time.monotonic() + self.patience + size / self.minimum_rate
 
 
-class Unavailable(Exception):  # noqa: N818 - a finding, after which the next source is tried
+class Unavailable(Exception):  # noqa: N818 - no failure yet: the next source is tried
     """A source did not give the file; the text says why."""
 
 
@@ -67,45 +66,22 @@ class Passing(Unavailable):
         self.wait, self.answered = wait, answered
 
 
-Writer = Callable[[str, str], None]  # from a source to a temporary file
-
-
 def obtain(source: str, target: Path, file: File, limits: Limits) -> None:
     """Get `file` from an http(s) address or a path and put it at `target`.
 
     Raises:
         Unavailable: the source does not have it, or has something else.
-        DataError: `target` cannot be written.
+        WriteError: `target` cannot be written.
     """
-    writer = _from_address if is_address(source) else _from_folder
-    pooch.get_logger().setLevel("WARNING")
-
-    def downloader(address: str, temporary: Any, _: object) -> None:
-        writer(address, Path(temporary), file, limits)
-        Path(temporary).chmod(0o644)  # pooch makes it readable by its owner alone
-
-    try:
-        pooch.retrieve(
-            source,
-            known_hash=f"sha256:{file.sha256}",
-            fname=target.name,
-            path=target.parent,
-            downloader=downloader,
-        )
-    except OSError as error:
-        raise unwritable(target, error) from error
+    if is_address(source):
+        _from_address(source, target, file, limits)
+    else:
+        _keep(_contents(Path(source)), target, file, kind="a local file")
 
 
 def is_address(source: str, *schemes: str) -> bool:
     """Whether a source is an address of these schemes (default: http, https), and not a path."""
     return urlsplit(source).scheme in (schemes or ("http", "https"))
-
-
-# --- from a folder ----------------------------------------------------------------------------
-
-
-def _from_folder(source: str, temporary: Path, file: File, limits: Limits) -> None:
-    _keep(_contents(Path(source)), temporary, file, kind="a local file")
 
 
 def _contents(path: Path) -> Iterator[bytes]:
@@ -127,13 +103,13 @@ class _Session(requests.Session):
         return None
 
 
-def _from_address(address: str, temporary: Path, file: File, limits: Limits) -> None:
+def _from_address(address: str, target: Path, file: File, limits: Limits) -> None:
     """Try until it works, an error will not pass, or attempts or time run out."""
     deadline = limits.deadline(file.size)
     attempt = 1
     while True:
         try:
-            return _attempt(address, temporary, file, limits, deadline)
+            return _attempt(address, target, file, limits, deadline)
         except Passing as reason:
             wait = limits.backoff * 2 ** (attempt - 1) if reason.wait is None else reason.wait
             allowed = limits.attempts if reason.answered else limits.connect_attempts
@@ -145,12 +121,12 @@ def _from_address(address: str, temporary: Path, file: File, limits: Limits) -> 
         attempt += 1
 
 
-def _attempt(address: str, temporary: Path, file: File, limits: Limits, deadline: float) -> None:
+def _attempt(address: str, target: Path, file: File, limits: Limits, deadline: float) -> None:
     with _Session() as session, _follow(session, address, limits) as response:
         _check_status(response)
         kind = response.headers.get("Content-Type", "no content type")
         announced = "Content-Length" in response.headers
-        _keep(_body(response, deadline), temporary, file, kind, whole=announced)
+        _keep(_body(response, deadline), target, file, kind, whole=announced)
 
 
 def _follow(session: requests.Session, address: str, limits: Limits) -> requests.Response:
@@ -199,13 +175,9 @@ def _check_status(response: requests.Response) -> None:
 
 def retry_after(value: str | None) -> float | None:
     """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3), or None."""
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+        return None if value is None else urllib3.Retry().parse_retry_after(value)
+    except urllib3.exceptions.InvalidHeader:
         return None
 
 
@@ -221,23 +193,20 @@ def _body(response: requests.Response, deadline: float) -> Iterator[bytes]:
 
 
 def _root(error: BaseException) -> str:
-    """The innermost reason, without the addresses of objects that wrap it."""
-    reason = error.args[0] if error.args else error
-    reason = getattr(reason, "reason", reason)
-    text = str(reason) or type(error).__name__
-    return text.split(">: ", 1)[-1].split("): ", 1)[-1]
+    """The innermost reason, without what wraps it."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 # --- to disk ----------------------------------------------------------------------------------
 
 
-def _keep(
-    chunks: Iterator[bytes], temporary: Path, file: File, kind: str, whole: bool = True
-) -> None:
+def _keep(chunks: Iterator[bytes], target: Path, file: File, kind: str, whole: bool = True) -> None:
     """Write chunks, at most the declared size, and check them. Not `whole`: may be cut short."""
     digest, size = hashlib.sha256(), 0
     with (
-        temporary.open("wb") as writer,
+        files.replacing(target) as writer,
         tqdm(total=file.size, unit="B", unit_scale=True, leave=False, disable=None) as bar,
     ):
         for chunk in chunks:
@@ -247,16 +216,14 @@ def _keep(
             digest.update(chunk)
             writer.write(chunk)
             bar.update(len(chunk))
-        writer.flush()
-        os.fsync(writer.fileno())
-    _check(digest.hexdigest(), size, file, kind, whole)
+        _check(digest.hexdigest(), size, file, kind, whole)
 
 
-def _check(found: str, size: int, file: File, kind: str, whole: bool) -> None:
-    if found == file.sha256:
+def _check(sha256: str, size: int, file: File, kind: str, whole: bool) -> None:
+    if sha256 == file.sha256:
         return
     reason = (
         f"not the file: got {size:,} of {file.size:,} bytes ({kind}), "
-        f"sha256 {found}, expected {file.sha256}"
+        f"sha256 {sha256}, expected {file.sha256}"
     )
     raise Unavailable(reason) if whole or size == file.size else Passing(reason)

@@ -1,1 +1,1 @@
-"""Trains the networks of a variant, together: from splits and arrays to a run folder."""
+"""Trains the networks of a variant: from splits and arrays to a run."""

@@ -1,126 +1,160 @@
 """Run the chunks of a variant: in local processes, one thread each.
 
-A chunk's result depends on the chunk alone, never on the number of workers or on their order.
+A split's result never depends on the number of workers or on their order. Another executor (a
+cluster, say) is a function like `run_chunks`.
 """
 
 import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing.connection import wait
+from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from foldwise.core.errors import ConfigError, TrainingError
-from foldwise.datasets.prepared import Dataset
-from foldwise.numerics import kernels
-from foldwise.numerics.training import Chunk, Recorded, Trained, train
+from foldwise.core.environment import Environment
+from foldwise.core.errors import TrainingError
+from foldwise.core.processes import exit_with_parent
+from foldwise.engine.learners import Learner
+from foldwise.numerics.inputs import Data
+from foldwise.numerics.outcomes import Recorded, Trained
+from foldwise.numerics.split import Split
 
-_worker: dict[str, Any] = {}  # what a worker process was given when it started
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+Chunk = tuple[Split, ...]
+Progress = Callable[[int], object]
+Record = Callable[[Recorded], object]
+News = int | Recorded  # epochs that models took, or what was recorded
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """What a worker process was given when it started."""
+
+    learner: Learner
+    data: Data
+    news: "SimpleQueue[News]"
+
+    def train(self, chunk: Chunk) -> list[Trained]:
+        return self.learner.train(chunk, self.data, "cpu", self.news.put, self.news.put)
+
+
+_worker: _Worker
 
 
 def run_chunks(
+    learner: Learner,
     chunks: Sequence[Chunk],
-    dataset: Dataset,
-    device: str = "cpu",
-    environ: Mapping[str, str] = os.environ,
-    record: Callable[[Recorded], object] = lambda recorded: None,
+    data: Data,
+    device: str,
+    workers: int,
+    record: Record = lambda recorded: None,
 ) -> list[Trained]:
-    """Train every chunk; results in the order of `chunks`.
+    """Train every chunk; the results of all splits, in the order of `chunks`.
 
-    FOLDWISE_WORKERS sets the number of processes (default: the cores this process may use). On a
-    GPU all chunks run in this process. `record` is called in this process, as `training.train`
-    calls it. BLAS has one thread in this process from then on.
+    On a GPU all chunks run in this process. BLAS and OpenMP have one thread in this process from
+    then on.
+
+    Args:
+        learner: trains one of them.
+        chunks: splits that train together.
+        data: raw arrays.
+        device: "cpu" or "cuda".
+        workers: processes, at most.
+        record: is called in this process, as `Learner.train` calls it.
 
     Raises:
-        TrainingError: a model diverged, or a worker died.
-        ConfigError: FOLDWISE_WORKERS has a bad value.
+        DivergedError: the loss of a model is no longer finite.
+        TrainingError: a worker died.
     """
-    workers = min(worker_count(environ), len(chunks)) if device == "cpu" else 1
     if device == "cpu":
-        threadpool_limits(1)  # for good: after a fork, a call to change it starts idle threads
-        kernels.prepare([torch.from_numpy(dataset.X[:0]).dtype])  # once, for all workers
-    name = chunks[0].variant.name
-    total = sum(len(c.splits) for c in chunks) * chunks[0].variant.training.epochs
+        limit_threads()
+    learner.prepare(data, device)
+    name, epochs = learner.variant.name, learner.variant.training.epochs
+    total = sum(map(len, chunks)) * epochs
     with tqdm(total=total, desc=f"train {name}", unit="model-epoch", mininterval=0.5) as bar:
-        if workers == 1:
-            return [_train_here(chunk, dataset, device, bar.update, record) for chunk in chunks]
-        return _train_in_processes(chunks, dataset, workers, bar.update, record)
+        if device == "cpu" and min(workers, len(chunks)) > 1:
+            pool = min(workers, len(chunks))
+            return _train_in_processes(learner, chunks, data, pool, bar.update, record)
+        return _train_here(learner, chunks, data, device, bar.update, record)
 
 
-def worker_count(environ: Mapping[str, str]) -> int:
-    """FOLDWISE_WORKERS, or the number of cores that this process may use.
+def limit_threads() -> None:
+    """One thread in every BLAS and OpenMP pool, for good: a fork would restart what is idle.
 
-    Raises:
-        ConfigError: the variable is not a whole number above 0.
+    A library that is loaded later, by this process or by one that it starts, reads how many from
+    the environment. BLAS spends several times the CPU time where two threads share small products.
     """
-    value = environ.get("FOLDWISE_WORKERS", "")
-    if not value:
-        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    if not value.isdigit() or int(value) < 1:
-        raise ConfigError(f"FOLDWISE_WORKERS: '{value}' is not a whole number above 0")
-    return int(value)
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    threadpool_limits(1)
 
 
-def choose_device(environ: Mapping[str, str]) -> str:
-    """FOLDWISE_DEVICE as "cpu" or "cuda"; `auto` takes a GPU where there is one and says so.
+def choose_device(environment: Environment) -> str:
+    """What trains, "cpu" or "cuda"; `auto` takes a GPU where there is one and says so.
 
     Raises:
-        ConfigError: the variable has another value.
         TrainingError: `cuda` without a usable GPU.
     """
-    value = environ.get("FOLDWISE_DEVICE", "auto")
-    if value not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"FOLDWISE_DEVICE: '{value}' is none of auto, cpu, cuda")
-    if value == "cuda" and not torch.cuda.is_available():
+    if environment.device == "cpu":
+        return "cpu"
+    there = torch.cuda.is_available()
+    if environment.device == "cuda" and not there:
         raise TrainingError(
             "FOLDWISE_DEVICE=cuda, but torch finds no usable GPU; use FOLDWISE_DEVICE=cpu or auto"
         )
-    if value == "auto" and torch.cuda.is_available():
+    if environment.device == "auto" and there:
         print("device: cuda (FOLDWISE_DEVICE=cpu trains on the CPU)", file=sys.stderr)  # noqa: T201
-        return "cuda"
-    return "cuda" if value == "cuda" else "cpu"
+    return "cuda" if there else "cpu"
 
 
 def _train_here(
-    chunk: Chunk,
-    dataset: Dataset,
+    learner: Learner,
+    chunks: Sequence[Chunk],
+    data: Data,
     device: str,
-    progress: Callable[[int], object],
-    record: Callable[[Recorded], object],
-) -> Trained:
+    progress: Progress,
+    record: Record,
+) -> list[Trained]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: sums in another order would differ in bits
     try:
-        return train(chunk, dataset, device, progress, record)
+        return [
+            trained
+            for chunk in chunks
+            for trained in learner.train(chunk, data, device, progress, record)
+        ]
     finally:
         torch.set_num_threads(threads)
 
 
+# --- processes --------------------------------------------------------------------------------
+
+
 def _train_in_processes(
+    learner: Learner,
     chunks: Sequence[Chunk],
-    dataset: Dataset,
+    data: Data,
     workers: int,
-    progress: Callable[[int], object],
-    record: Callable[[Recorded], object],
+    progress: Progress,
+    record: Record,
 ) -> list[Trained]:
     """Longest chunks first, so that the workers finish together."""
-    start = _start_method()
-    context = multiprocessing.get_context(start)
-    ticks = context.SimpleQueue()
-    results: dict[int, Trained] = {}
+    context = multiprocessing.get_context(_start_method())
+    news: SimpleQueue[News] = context.SimpleQueue()
+    results: dict[int, list[Trained]] = {}
     order = sorted(range(len(chunks)), key=lambda i: _cost(chunks[i]), reverse=True)
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (dataset, ticks, start))
+    given = _Worker(learner, data, news)
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (given,))
     ended = threading.Event()
-    reader = threading.Thread(target=_drain, args=(ticks, ended, progress, record), daemon=True)
+    reader = threading.Thread(target=_drain, args=(news, ended, progress, record), daemon=True)
     try:
         futures = {pool.submit(_train_in_worker, chunks[i]): i for i in order}
         reader.start()
@@ -135,7 +169,7 @@ def _train_in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
         ended.set()  # not a message: a worker that was killed while it wrote one holds the queue
         reader.join(timeout=5)
-    return [results[i] for i in range(len(chunks))]
+    return [trained for i in range(len(chunks)) for trained in results[i]]
 
 
 def _start_method() -> str:
@@ -154,43 +188,30 @@ def _start_method() -> str:
 
 
 def _cost(chunk: Chunk) -> int:
-    return len(chunk.splits) * len(chunk.splits[0].train)
+    return sum(len(split.train) for split in chunk)
 
 
 def _drain(
-    ticks: Any,
-    ended: threading.Event,
-    progress: Callable[[int], object],
-    record: Callable[[Recorded], object],
+    news: "SimpleQueue[News]", ended: threading.Event, progress: Progress, record: Record
 ) -> None:
     """Pass on what the workers say, until they have ended and all of it is passed on."""
-    while not (ended.is_set() and ticks.empty()):
-        if ticks.empty():
+    while not (ended.is_set() and news.empty()):
+        if news.empty():
             ended.wait(0.02)
             continue
-        tick = ticks.get()
-        if isinstance(tick, Recorded):
-            record(tick)
+        said = news.get()
+        if isinstance(said, Recorded):
+            record(said)
         else:
-            progress(tick)
+            progress(said)
 
 
-def _start_worker(dataset: Dataset, ticks: Any, start: str) -> None:
+def _start_worker(given: _Worker) -> None:
+    global _worker
+    _worker = given
     torch.set_num_threads(1)
-    if start == "spawn":
-        threadpool_limits(1)
-    _worker.update(dataset=dataset, ticks=ticks)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
-def _exit_with_parent() -> None:
-    """End this worker when its parent is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _train_in_worker(chunk: Chunk) -> Trained:
-    tell = _worker["ticks"].put
-    return train(chunk, _worker["dataset"], "cpu", tell, tell)
+def _train_in_worker(chunk: Chunk) -> list[Trained]:
+    return _worker.train(chunk)

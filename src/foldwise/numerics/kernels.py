@@ -22,14 +22,15 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from foldwise.core.config import Adam, Network, RmsProp, Sgd, Training
 from foldwise.numerics.batches import Block, Rows
+from foldwise.numerics.inputs import Network, Training
 from foldwise.numerics.networks import EPS, MOMENTUM, StackedNetwork
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "silu", "gelu")
 RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SILU, GELU = range(len(ACTIVATIONS))
 OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw")
 SGD, RMSPROP, ADAM, ADAMW = range(len(OPTIMIZERS))
+LOSSES = ("cross_entropy", "squared_error")
 STRIP = 128  # columns of inputs, and their rows of weights, that fit the nearest cache
 EVALUATED = 64  # rows whose logits are computed together
 REORDERED = {"contract", "reassoc", "nsz"}  # sums in any order, products joined with sums
@@ -134,20 +135,20 @@ def _data(rows: Rows) -> Data:
     return Data(rows.X.numpy(), rows.shift.numpy(), rows.factor.numpy())
 
 
-def prepare(kinds: Sequence[torch.dtype] = (torch.uint8, torch.float32)) -> None:
+def prepare(network: Network, training: Training, kinds: Sequence[torch.dtype]) -> None:
     """Compile, or load what an earlier process compiled, before others are forked from this one.
 
     The first time takes some ten seconds; the result lies beside this file, in `__pycache__`.
 
     Args:
+        network: any; the compiled code is the same for all.
+        training: likewise.
         kinds: of raw features.
     """
     nothing, chosen = torch.zeros(1, 1), torch.zeros(1, 0, dtype=torch.int64)
-    optimizer = Sgd(name="sgd", lr=1.0)
-    settings = Training(epochs=1, batch_size=1, shuffle=False, optimizer=optimizer)
     for kind in kinds:
         rows = Rows(nothing.to(kind), nothing, nothing, nothing, nothing, nothing)
-        train, logits = functions(StackedNetwork(Network(hidden=[]), 1, 1, 1), settings)
+        train, logits = functions(StackedNetwork(network, 1, 1, 1), training)
         train(Block(rows, chosen))
         logits(rows, chosen)
 
@@ -155,12 +156,12 @@ def prepare(kinds: Sequence[torch.dtype] = (torch.uint8, torch.float32)) -> None
 def _settings(stack: StackedNetwork, training: Training) -> Settings:
     network, optimizer = stack.network, training.optimizer
     beta1, beta2, eps, nesterov = 0.0, 0.0, 0.0, False
-    if isinstance(optimizer, Sgd):
+    if optimizer.name == "sgd":
         beta1, nesterov = optimizer.momentum, optimizer.nesterov
-    if isinstance(optimizer, Adam):
-        (beta1, beta2), eps = optimizer.betas, optimizer.eps
-    if isinstance(optimizer, RmsProp):
+    elif optimizer.name == "rmsprop":
         beta1, beta2, eps = optimizer.momentum, optimizer.alpha, optimizer.eps
+    else:
+        (beta1, beta2), eps = optimizer.betas, optimizer.eps
     return Settings(
         ACTIVATIONS.index(network.activation), network.batch_norm, network.hidden_dropout > 0,
         training.loss == "squared_error", OPTIMIZERS.index(optimizer.name), optimizer.lr,

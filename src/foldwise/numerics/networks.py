@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foldwise.core.config import Init, Network
+from foldwise.numerics.inputs import Init, Network
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -266,7 +266,7 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def from_weights(network: Network, weights: Mapping[str, np.ndarray]) -> StackedNetwork:
-    """The stack whose `state_dict` is `weights`, as `results.read_weights` gives it."""
+    """The stack whose `state_dict` is `weights`, as a run holds it."""
     models, inputs = weights["shift"].shape
     stack = StackedNetwork(network, inputs, weights["output.bias"].shape[1], models)
     stack.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})

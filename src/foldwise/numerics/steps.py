@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from foldwise.core.config import Training
 from foldwise.numerics import kernels
 from foldwise.numerics.batches import BLOCK_BYTES, Batch, Block, Rows
+from foldwise.numerics.inputs import Training
 from foldwise.numerics.losses import losses
 from foldwise.numerics.networks import StackedNetwork
 
@@ -39,12 +39,22 @@ def functions(stack: nn.Module, training: Training) -> Functions:
         stack: in training mode, where it is to train.
         training: loss, optimizer and batch size.
     """
-    device = next(stack.parameters()).device.type
-    if device == "cpu" and isinstance(stack, StackedNetwork):
+    if isinstance(stack, StackedNetwork) and is_compiled(stack, training):
         return Functions(*kernels.functions(stack, training))
     step = autograd_step(stack, training)
-    train = batchwise(captured(step) if device == "cuda" else step, training.batch_size)
+    on_gpu = next(stack.parameters()).is_cuda
+    train = batchwise(captured(step) if on_gpu else step, training.batch_size)
     return Functions(train, partial(evaluated, stack))
+
+
+def is_compiled(stack: StackedNetwork, training: Training) -> bool:
+    """Whether the compiled step can train this; autograd trains everything else."""
+    return (
+        stack.output.weight.device.type == "cpu"
+        and stack.network.activation in kernels.ACTIVATIONS
+        and training.optimizer.name in kernels.OPTIMIZERS
+        and training.loss in kernels.LOSSES
+    )
 
 
 def evaluated(stack: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
@@ -69,7 +79,7 @@ def batchwise(step: Step, batch_size: int) -> Callable[[Block], None]:
 
 def autograd_step(stack: nn.Module, training: Training) -> Step:
     """One step on one batch, as in any PyTorch program."""
-    options = training.optimizer.model_dump(exclude={"name"})
+    options = {key: value for key, value in vars(training.optimizer).items() if key != "name"}
     if next(stack.parameters()).is_cuda and training.optimizer.name != "sgd":
         options["capturable"] = True  # keeps the step count on the GPU
     optimizer = OPTIMIZERS[training.optimizer.name](stack.parameters(), **options)

@@ -13,132 +13,99 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldwise.core.config import Variant
-from foldwise.core.errors import DivergedError
-from foldwise.datasets.prepared import Dataset
 from foldwise.numerics import networks, randomness, steps
 from foldwise.numerics.batches import Block, Rows, blocks, preprocessing, targets_for
 from foldwise.numerics.diagnostics import ROWS, Probe
+from foldwise.numerics.inputs import Data, Network, Training
 from foldwise.numerics.losses import losses
 from foldwise.numerics.networks import StackedNetwork
-from foldwise.results import split_name
-from foldwise.splits import Split
+from foldwise.numerics.outcomes import DivergedError, Recorded, Trained
+from foldwise.numerics.split import Split
 
 HISTORY_POINTS = 100  # a learning curve has at most so many points
 RECORD_SECONDS = 1.0  # at least between two calls of `record`
-TELL_SECONDS = 0.1  # between two words on the progress
-Logits = Callable[[Rows, Tensor], Tensor]
+TELL_SECONDS = 0.1  # at least between two calls of `progress`
 EVALUATED_ROWS = 10_000  # training metrics are taken on the first so many rows of a split
+Logits = Callable[[Rows, Tensor], Tensor]
+Progress = Callable[[int], object]
+Record = Callable[[Recorded], object]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Splits with equally many training rows that train as one stack."""
-
-    variant: Variant
-    splits: tuple[Split, ...]
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What is known of a chunk's models after an epoch; at epoch 0 they only start.
+    """Splits with equally many training rows that train as one stack.
 
     Attributes:
-        splits: (repeat, fold) of the chunk's models (F,).
-        epoch: 0, or a recorded epoch.
-        finished: Unix time in seconds.
-        metrics: (F, 4), as in `Trained.history`; empty at epoch 0.
+        network: of every split.
+        training: likewise.
+        study: part of the key of the random streams.
+        splits: one for each model of the stack (F,).
     """
 
-    splits: list[tuple[int, int]]
-    epoch: int
-    finished: float
-    metrics: list[list[float]]
+    network: Network
+    training: Training
+    study: str
+    splits: Sequence[Split]
 
-
-@dataclass(frozen=True)
-class Trained:
-    """What training a chunk yields.
-
-    Attributes:
-        started: Unix time in seconds.
-        epochs: recorded epochs (E,), from 1.
-        history: (F, E, 4): train loss and accuracy, validation loss and accuracy.
-        finished: Unix time in seconds of each recorded epoch (E,).
-        held_out: class probabilities of the held-out rows (F, n_validation, K).
-        test: class probabilities of the test rows (F, n_test, K).
-        weights: name -> (F, ...), the stack's `state_dict`.
-        diagnostics: records of `diagnostics.Probe`; none if the probed split is elsewhere.
-    """
-
-    started: float
-    epochs: np.ndarray
-    history: np.ndarray
-    finished: np.ndarray
-    held_out: np.ndarray
-    test: np.ndarray
-    weights: dict[str, np.ndarray]
-    diagnostics: list[dict[str, float]]
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """(repeat, fold) of the splits."""
+        return [(split.repeat, split.fold) for split in self.splits]
 
 
 def train(
     chunk: Chunk,
-    dataset: Dataset,
+    data: Data,
     device: str = "cpu",
-    progress: Callable[[int], object] = lambda models: None,
-    record: Callable[[Recorded], object] = lambda recorded: None,
-) -> Trained:
-    """Train a chunk's models for the variant's epochs; same input, same bits.
+    progress: Progress = lambda models: None,
+    record: Record = lambda recorded: None,
+) -> list[Trained]:
+    """Train a chunk's models; same input, same bits.
 
     Args:
-        chunk: the variant and its splits.
-        dataset: raw arrays.
+        chunk: settings and splits.
+        data: raw arrays.
         device: "cpu" or "cuda".
         progress: called now and then with the number of epochs that models took since.
         record: called at the start, after recorded epochs (not all, where they follow each other
             quickly) and at the end.
 
+    Returns:
+        What each split yields, in the order of the chunk.
+
     Raises:
-        DivergedError: a model's loss is no longer finite; names split, epoch and rate.
+        DivergedError: a model's loss is no longer finite.
     """
-    started, places = time.time(), [(split.repeat, split.fold) for split in chunk.splits]
-    due, taken, told = started + RECORD_SECONDS, 0, started
-    record(Recorded(places, 0, started, []))
-    settings = chunk.variant.training
-    stack, rows = _prepare(chunk, dataset, device)
-    train_on, logits = steps.functions(stack, settings)
+    news = _News(chunk, progress, record)
+    stack, rows = _prepare(chunk, data, device)
+    train_on, logits = steps.functions(stack, chunk.training)
     probe = _probe(chunk, stack, rows)
     if probe is not None:
         train_on = probe.around(train_on)
-    recorded = recorded_epochs(settings.epochs)
     held_out = _stack_rows([split.held_out for split in chunk.splits], device)
-    evaluate = _evaluation(logits, rows, held_out, settings.loss)
-    history, finished = [], []
+    evaluate = _evaluation(logits, rows, held_out, chunk.training.loss)
     with torch.no_grad(), subnormals_flushed():
         for epoch, one_epoch in enumerate(_epochs(chunk, stack, rows, device), start=1):
             for block in one_epoch:
                 train_on(block)
-            taken += stack.models
-            if time.time() > told + TELL_SECONDS or epoch == settings.epochs:
-                progress(taken)
-                taken, told = 0, time.time()
-            if epoch in recorded:
-                history.append(evaluate())
-                finished.append(time.time())
-                _check_finite(history[-1][:, 0], chunk, epoch)
-                if finished[-1] >= due or epoch == settings.epochs:
-                    record(Recorded(places, epoch, finished[-1], history[-1].tolist()))
-                    due = finished[-1] + RECORD_SECONDS
-        return Trained(
-            started=started,
-            epochs=np.array(recorded),
-            history=torch.stack(history, dim=1).cpu().numpy(),
-            finished=np.array(finished),
-            held_out=_probabilities(logits(rows, held_out)),
-            test=_test_probabilities(logits, rows, dataset, device),
-            weights={name: t.cpu().numpy().copy() for name, t in stack.state_dict().items()},
-            diagnostics=[] if probe is None else probe.records,
+            news.took(epoch)
+            if epoch in news.epochs:
+                news.found(epoch, evaluate())
+        p, test = _probabilities(logits(rows, held_out)), _test(logits, rows, data, device)
+    return [
+        Trained(
+            split=split,
+            started=news.started,
+            epochs=np.array(news.epochs),
+            history=np.stack([metrics[i] for metrics in news.history]),
+            finished=np.array(news.finished),
+            held_out=p[i],
+            test=test[i],
+            weights={name: t[i].cpu().numpy().copy() for name, t in stack.state_dict().items()},
+            diagnostics=probe.records if probe is not None and probe.model == i else [],
         )
+        for i, split in enumerate(chunk.splits)
+    ]
 
 
 @contextmanager
@@ -161,23 +128,60 @@ def recorded_epochs(epochs: int) -> list[int]:
     return sorted({*range(every, epochs + 1, every), epochs})
 
 
+class _News:
+    """Keeps what is found on the way, and passes it on, though not too often."""
+
+    def __init__(self, chunk: Chunk, progress: Progress, record: Record):
+        self.chunk, self.progress, self.record = chunk, progress, record
+        self.epochs = recorded_epochs(chunk.training.epochs)
+        self.history, self.finished = list[np.ndarray](), list[float]()  # (F, 4) each
+        self.started = time.time()
+        self._taken, self._told, self._due = 0, self.started, self.started + RECORD_SECONDS
+        record(Recorded(chunk.places, 0, self.started, []))
+
+    def took(self, epoch: int) -> None:
+        """Every model took an epoch."""
+        self._taken += len(self.chunk.splits)
+        now = time.time()
+        if now > self._told + TELL_SECONDS or epoch == self.epochs[-1]:
+            self.progress(self._taken)
+            self._taken, self._told = 0, now
+
+    def found(self, epoch: int, metrics: Tensor) -> None:
+        """Metrics (F, 4) were taken after an epoch."""
+        finished = time.time()
+        self.history.append(metrics.cpu().numpy())
+        self.finished.append(finished)
+        _check_finite(metrics[:, 0], self.chunk, epoch)
+        if finished >= self._due or epoch == self.epochs[-1]:
+            self.record(Recorded(self.chunk.places, epoch, finished, metrics.tolist()))
+            self._due = finished + RECORD_SECONDS
+
+
+def _check_finite(loss: Tensor, chunk: Chunk, epoch: int) -> None:
+    bad = (~loss.isfinite()).nonzero()
+    if len(bad):
+        i = int(bad[0])
+        raise DivergedError(*chunk.places[i], epoch, float(loss[i]))
+
+
 # --- preparation -------------------------------------------------------------------------
 
 
-def _prepare(chunk: Chunk, dataset: Dataset, device: str) -> tuple[StackedNetwork, Rows]:
+def _prepare(chunk: Chunk, data: Data, device: str) -> tuple[StackedNetwork, Rows]:
     """The initialised stack, in training mode, and its rows."""
-    X = torch.from_numpy(dataset.X).flatten(1)
-    classes = len(dataset.class_names)
+    X = torch.from_numpy(data.X).flatten(1)
+    classes = len(data.class_names)
     outputs = networks.logits_for(classes)
-    stack = StackedNetwork(chunk.variant.network, X.shape[1], outputs, len(chunk.splits))
-    networks.initialise(stack, chunk.variant.training.init, _initial_generator(chunk))
-    kind = chunk.variant.training.preprocessing
+    stack = StackedNetwork(chunk.network, X.shape[1], outputs, len(chunk.splits))
+    networks.initialise(stack, chunk.training.init, _initial_generator(chunk))
+    kind = chunk.training.preprocessing
     for i, split in enumerate(chunk.splits):
         fitted_on = split.train[:0] if kind == "none" else split.train  # "none" looks at no row
-        shift, scale = preprocessing(kind, X[torch.from_numpy(fitted_on)], dataset.scale)
+        shift, scale = preprocessing(kind, X[torch.from_numpy(fitted_on)], data.scale)
         stack.shift[i], stack.scale[i] = shift, scale
     stack.to(device).train()
-    labels = torch.from_numpy(dataset.y)
+    labels = torch.from_numpy(data.y)
     return stack, Rows(
         X=X.to(device),
         targets=targets_for(labels, classes).to(device),
@@ -196,7 +200,7 @@ def _epochs(
     chunk: Chunk, stack: StackedNetwork, rows: Rows, device: str
 ) -> Iterator[Iterator[Block]]:
     """For every epoch, its blocks of batches."""
-    settings = chunk.variant.training
+    settings = chunk.training
     order, dropout = _generators(chunk, "order"), _generators(chunk, "dropout")
     for _ in range(settings.epochs):
         shuffled = rows.train
@@ -207,17 +211,16 @@ def _epochs(
 
 
 def _generators(chunk: Chunk, purpose: str) -> list[torch.Generator]:
-    seed, study = chunk.variant.training.seed, chunk.variant.study
-    return [randomness.generator(seed, study, s.repeat, s.fold, purpose) for s in chunk.splits]
+    seed, study = chunk.training.seed, chunk.study
+    return [randomness.generator(seed, study, *place, purpose) for place in chunk.places]
 
 
 def _initial_generator(chunk: Chunk) -> Callable[[int, str], torch.Generator]:
-    settings, study = chunk.variant.training, chunk.variant.study
+    settings = chunk.training
 
     def generator(model: int, layer: str) -> torch.Generator:
-        split = chunk.splits[0 if settings.same_init else model]
-        place = (0, 0) if settings.same_init else (split.repeat, split.fold)
-        return randomness.generator(settings.seed, study, *place, f"init/{layer}")
+        place = (0, 0) if settings.same_init else chunk.places[model]
+        return randomness.generator(settings.seed, chunk.study, *place, f"init/{layer}")
 
     return generator
 
@@ -227,11 +230,10 @@ def _initial_generator(chunk: Chunk) -> Callable[[int, str], torch.Generator]:
 
 def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
     """A probe of the split that the settings name, on training rows spread over the file."""
-    settings = chunk.variant.training
-    places = [[split.repeat, split.fold] for split in chunk.splits]
-    if settings.probe not in places:
+    settings, (repeat, fold) = chunk.training, chunk.training.probe
+    if (repeat, fold) not in chunk.places:
         return None
-    i, n = places.index(settings.probe), rows.train.shape[1]
+    i, n = chunk.places.index((repeat, fold)), rows.train.shape[1]
     spread = torch.linspace(0, n - 1, min(ROWS, n), device=rows.train.device).long()
     chosen = rows.train[:, spread]
     total = settings.epochs * math.ceil(n / settings.batch_size)
@@ -266,24 +268,12 @@ def _probabilities(logits: Tensor) -> np.ndarray:
     return networks.probabilities(logits).cpu().numpy()
 
 
-def _test_probabilities(logits_of: Logits, rows: Rows, dataset: Dataset, device: str) -> np.ndarray:
+def _test(logits_of: Logits, rows: Rows, data: Data, device: str) -> np.ndarray:
+    """Class probabilities of the test rows (F, n_test, K)."""
     models = len(rows.train)
-    if dataset.X_test is None:
-        return np.empty((models, 0, len(dataset.class_names)), dtype=np.float32)
-    X = torch.from_numpy(dataset.X_test).flatten(1).to(device)
+    if data.X_test is None:
+        return np.empty((models, 0, len(data.class_names)), dtype=np.float32)
+    X = torch.from_numpy(data.X_test).flatten(1).to(device)
     test = Rows(X, rows.targets, rows.labels, rows.shift, rows.scale, rows.train)
     every = torch.arange(len(X), device=device).expand(models, -1)
     return _probabilities(logits_of(test, every))
-
-
-def _check_finite(loss: Tensor, chunk: Chunk, epoch: int) -> None:
-    if bool(loss.isfinite().all()):
-        return
-    i = int((~loss.isfinite()).nonzero()[0])
-    split = chunk.splits[i]
-    optimizer = chunk.variant.training.optimizer
-    raise DivergedError(
-        f"{chunk.variant.name}, {split_name(split.repeat, split.fold)}, epoch {epoch}: the "
-        f"training loss is {float(loss[i])} with {optimizer.name}, lr {optimizer.lr}; "
-        "try a smaller lr"
-    )

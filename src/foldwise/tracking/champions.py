@@ -8,8 +8,8 @@ alias `champion` is decided each time that results are tracked:
 2. Without a holder, the study's baseline becomes champion.
 3. When the champion's variant has new results, the alias follows to their version.
 4. A variant that comparisons/<study>.json calls better than the champion's takes the alias (it
-   *Helps* against that one, or that one *Hurts* against it); of several, the one with the highest
-   mean accuracy. Again from there, until none is called better.
+   *Helps* against that one, or that one *Hurts* against it); of several, the one with the best
+   mean of the study's primary metric. Again from there, until none is called better.
 5. In any other case, and where it was given by hand, it stays where it is.
 
 Given by hand means by `foldwise promote` or in the MLflow UI: the holder then has no tag
@@ -17,34 +17,55 @@ Given by hand means by `foldwise promote` or in the MLflow UI: the holder then h
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from foldwise import results
+from foldwise.core.config import Config
+from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
-from foldwise.tracking import Summary, store
+from foldwise.metrics import METRICS
+from foldwise.results.comparisons import Comparison, Pair
+from foldwise.tracking import origin, place, store
+from foldwise.tracking.mirror import REFIT_NAME
 from foldwise.tracking.place import CHAMPION
-from foldwise.tracking.records import CREATED, CURRENT, OUTPUTS, VariantRun
+from foldwise.tracking.records import CREATED, CURRENT, OUTPUTS, FolderSource, text
+from foldwise.tracking.summary import Summary
+from foldwise.wording import notes
 
 STUDY = "foldwise.study"  # tag of a registered model that is a study's
 BY, SINCE, UNTIL, WHY = "champion_by", "champion_since", "champion_until", "champion_why"
 TRACK = "track"  # value of BY where nobody gave it by hand
 ORIGIN = ("git_commit", "dirty", "experiment", "baseline_rev")
-SCORES = {
-    "accuracy": "accuracy",
-    "accuracy_sd": "accuracy_sd_over_splits",
-    "splits": "splits",
-    "test_accuracy": "test_refit_accuracy",
-}
 LONGEST = 5000  # characters of a description that every database takes
 PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Succession:
+    """Whom the alias belongs to, and why: `pair` calls it better than the one before.
+
+    Without a pair it is the baseline, as there is no champion (`first`), or the champion's own
+    variant.
+    """
+
+    variant: str
+    pair: Pair | None = None
+    first: bool = False
+
+    def why(self, comparison: Comparison | None, short: bool = False) -> str:
+        """The reason in words; in short without all that a verdict rests on."""
+        if self.pair is not None and comparison is not None:
+            say = notes.better_in_short if short else notes.better
+            return say(self.pair, comparison)
+        return notes.FIRST if self.first else notes.FOLLOWS
 
 
 @dataclass
@@ -54,48 +75,47 @@ class Registered:
     Attributes:
         client: of the store.
         experiment: id of the study's experiment.
-        runs: of the study's variants, mirrored already; one at least.
-        baseline: of the study.
+        sources: of the study's variants, mirrored already; one at least.
+        baseline: of the study; "" where it is not declared any more.
         summary: gains what is done here.
     """
 
     client: MlflowClient
     experiment: str
-    runs: Sequence[VariantRun]
+    sources: Sequence[FolderSource]
     baseline: str
     summary: Summary
 
     @property
     def name(self) -> str:
         """The study, which is the model's name."""
-        return self.runs[0].study
+        return self.sources[0].study
 
     def sync(self) -> None:
         """Register what is not registered yet, revise what is, and see to the champion."""
-        refits = {run.name: self._refit(run) for run in self.runs}
-        complete = [(run, refit) for run in self.runs if (refit := refits[run.name])]
+        refits = [(source, self._refit(source)) for source in self.sources]
+        complete = [(source, refit) for source, refit in refits if refit is not None]
         if not complete:
             return
-        self._describe([run for run, _ in complete])
+        self._describe([source for source, _ in complete])
         versions = _versions(self.client, self.name)
-        held = {run.name: self._version(run, refit, versions) for run, refit in complete}
-        if self.runs[0].current == "true":
+        held = {source.name: self._version(source, refit, versions) for source, refit in complete}
+        if self.sources[0].current:
             self._decide(held)
 
     # --- versions -----------------------------------------------------------------------------
 
-    def _refit(self, run: VariantRun) -> Run | None:
+    def _refit(self, source: FolderSource) -> Run | None:
         """The run of the network that was trained on all rows; none of a variant that failed."""
-        split = results.split_name(results.REFIT, results.REFIT)
-        condition = f"tags.`{OUTPUTS}` = '{run.outputs}' AND tags.split = '{split}'"
+        condition = f"tags.`{OUTPUTS}` = '{source.outputs}' AND tags.split = '{REFIT_NAME}'"
         finished = f"{condition} AND attributes.status = 'FINISHED'"
-        found = self.client.search_runs([self.experiment], finished)
-        return min(found, key=lambda run: int(run.data.tags.get(CREATED, 0)), default=None)
+        runs = self.client.search_runs([self.experiment], finished)
+        return min(runs, key=lambda run: int(run.data.tags.get(CREATED, 0)), default=None)
 
-    def _describe(self, runs: Sequence[VariantRun]) -> None:
+    def _describe(self, sources: Sequence[FolderSource]) -> None:
         """Make the registered model where there is none, and keep its description true."""
-        run = next((run for run in runs if run.name == self.baseline), runs[0])
-        description = _model_description(run)
+        source = next((each for each in sources if each.name == self.baseline), sources[0])
+        description = notes.model(source.manifest, CHAMPION)[:LONGEST]
         model = _model(self.client, self.name)
         if model is None:
             with store.tolerating("RESOURCE_ALREADY_EXISTS"):  # another `track` was faster
@@ -103,45 +123,45 @@ class Registered:
             return
         if STUDY not in model.tags:
             self.client.set_registered_model_tag(self.name, STUDY, self.name)
-        if run.current == "true" and model.description != description:
+        if source.current and model.description != description:
             self.client.update_registered_model(self.name, description)
 
     def _version(
-        self, run: VariantRun, refit: Run, versions: Sequence[ModelVersion]
+        self, source: FolderSource, refit: Run, versions: Sequence[ModelVersion]
     ) -> ModelVersion:
         """The one version of a variant's results, made where there is none."""
-        same = _of(versions, run)
+        same = _of(versions, source)
         if not any(version.run_id == refit.info.run_id for version in same):
-            self._create(run, refit)
-            same = _of(_versions(self.client, self.name), run)
+            self._create(source, refit)
+            same = _of(_versions(self.client, self.name), source)
         kept = next(version for version in same if version.run_id == refit.info.run_id)
         for other in same:
             if other is not kept:
                 self._replace(other, kept)
-        if run.current == "true":
-            self._revise(run, kept)
+        if source.current:
+            self._revise(source, kept)
         return kept
 
-    def _create(self, run: VariantRun, refit: Run) -> None:
+    def _create(self, source: FolderSource, refit: Run) -> None:
         outputs = self.client.get_run(refit.info.run_id).outputs
         assert outputs is not None  # a run is finished after its model
         model = self.client.get_logged_model(outputs.model_outputs[0].model_id)
         tags = {
-            "variant": run.name,
-            "dataset": str(run.dataset["name"]),
-            "edition": str(run.dataset["edition"]),
-            "synthetic": json.dumps(run.dataset["synthetic"]),
-            OUTPUTS: run.outputs,
-            CURRENT: run.current,
-            **_origin(run),
-            **self._revisable(run),
+            "variant": source.name,
+            "dataset": source.dataset.name,
+            "edition": source.dataset.edition,
+            "synthetic": text(source.dataset.synthetic),
+            OUTPUTS: source.outputs,
+            CURRENT: text(source.current),
+            **_origin(source),
+            **self._revisable(source),
         }
         version = self.client.create_model_version(
             self.name,
             model.artifact_location,
             refit.info.run_id,
             tags,
-            description=_version_description(run),
+            description=_description(source),
             model_id=model.model_id,
         )
         link = json.dumps([{"name": self.name, "version": version.version}])
@@ -160,31 +180,45 @@ class Registered:
         with store.tolerating("RESOURCE_DOES_NOT_EXIST"):  # another `track` was faster
             self.client.delete_model_version(self.name, old.version)
 
-    def _revise(self, run: VariantRun, version: ModelVersion) -> None:
+    def _revise(self, source: FolderSource, version: ModelVersion) -> None:
         """Bring up to date what may change: scores, verdict, currency, and an unclean origin."""
-        wanted, origin = {CURRENT: "true", **self._revisable(run)}, _origin(run)
-        if unclean(version.tags) and "dirty" in origin and not unclean(origin):
-            wanted |= origin
-            for key in set(ORIGIN) & set(version.tags) - set(origin):
+        wanted, cleaner = {CURRENT: "true", **self._revisable(source)}, _origin(source)
+        if unclean(version.tags) and "dirty" in cleaner and not unclean(cleaner):
+            wanted |= cleaner
+            for key in set(ORIGIN) & set(version.tags) - set(cleaner):
                 self.client.delete_model_version_tag(self.name, version.version, key)
         for key, value in wanted.items():
             if version.tags.get(key) != value:
                 self.client.set_model_version_tag(self.name, version.version, key, value)
-        description = _version_description(run)
+        description = _description(source)
         if version.description != description:
             self.client.update_model_version(self.name, version.version, description)
 
-    def _revisable(self, run: VariantRun) -> dict[str, str]:
-        finals = run.parent.finals
-        scores = {tag: f"{finals[key]:g}" for tag, key in SCORES.items() if key in finals}
-        return scores | {"verdict": self._verdict(run)}
+    def _revisable(self, source: FolderSource) -> dict[str, str]:
+        """Tags with the primary metric, its spread, and what the comparison says."""
+        tags = {"verdict": self._verdict(source)}
+        if source.evaluation is None:
+            return tags
+        metrics = source.evaluation.metrics
+        score = metrics.primary
+        tags |= {
+            metrics.metric: f"{score.mean:g}",
+            f"{metrics.metric}_sd": f"{score.sd_over_splits:g}",
+        }
+        tags |= {"splits": f"{metrics.splits}"}
+        return tags | (
+            {"test_accuracy": f"{metrics.test.refit_accuracy:g}"} if metrics.test else {}
+        )
 
-    def _verdict(self, run: VariantRun) -> str:
+    def _verdict(self, source: FolderSource) -> str:
         """What the comparison says of a variant against the baseline."""
-        if run.name == self.baseline:
+        if source.name == self.baseline:
             return "baseline"
-        pairs = [pair for pair in run.pairs if (pair["a"], pair["b"]) == (self.baseline, run.name)]
-        return str(pairs[0].get("verdict", "refused")) if pairs else "not compared"
+        pairs = source.comparison.pairs if source.comparison else []
+        for pair in pairs:
+            if (pair.a, pair.b) == (self.baseline, source.name):
+                return pair.verdict if isinstance(pair, Pair) else "refused"
+        return "not compared"
 
     # --- champion -----------------------------------------------------------------------------
 
@@ -195,27 +229,32 @@ class Registered:
             held: the version of each variant's present results.
         """
         champion = _champion(self.client, self.name)
-        means = {
-            run.name: run.parent.finals.get("accuracy", 0.0)
-            for run in self.runs
-            if run.name in held
-        }
+        merits = {source.name: _merit(source) for source in self.sources if source.name in held}
+        comparison = self.sources[0].comparison
         holder = champion.tags.get("variant") if champion else None
-        winner, why = successor(holder, self.baseline, means, self.runs[0].pairs)
-        target = held.get(winner or "")
+        pairs = comparison.made if comparison else []
+        succession = successor(holder, self.baseline, merits, pairs)
+        target = held.get(succession.variant)
         if target is not None and (champion is None or champion.version != target.version):
-            obstacle, short = self._obstacle(champion), why.split(";")[0]
-            if obstacle:
-                self.summary.notes.append(
-                    f"{self.name}: version {target.version} ({winner}) does not become champion "
-                    f"({short}): {obstacle}"
-                )
-            else:
-                _crown(self.client, self.name, str(target.version), TRACK, why)
-                self.summary.notes.append(
-                    f"{self.name}: version {target.version} ({winner}) is champion: {short}"
-                )
+            self._move(champion, target, succession, comparison)
         _close(self.client, self.name)
+
+    def _move(
+        self,
+        champion: ModelVersion | None,
+        target: ModelVersion,
+        succession: Succession,
+        comparison: Comparison | None,
+    ) -> None:
+        """Give the alias to another version, unless something stands against it."""
+        short = succession.why(comparison, short=True)
+        version = f"{self.name}: version {target.version} ({succession.variant})"
+        if obstacle := self._obstacle(champion):
+            self.summary.notes.append(f"{version} does not become champion ({short}): {obstacle}")
+        else:
+            why = succession.why(comparison)
+            _crown(self.client, self.name, str(target.version), TRACK, why)
+            self.summary.notes.append(f"{version} is champion: {short}")
 
     def _obstacle(self, champion: ModelVersion | None) -> str:
         """Why the alias must not move; "" where it may."""
@@ -223,7 +262,7 @@ class Registered:
             return (
                 f"version {champion.version} was made champion by hand; `foldwise promote` moves it"
             )
-        return unclean(self.runs[0].context)
+        return unclean(self.sources[0].origin.tags)
 
 
 def supersede(
@@ -259,52 +298,71 @@ def studies(client: MlflowClient) -> list[str]:
 
 
 def successor(
-    holder: str | None,
-    baseline: str,
-    means: Mapping[str, float],
-    pairs: Sequence[Mapping[str, Any]],
-) -> tuple[str | None, str]:
-    """The variant that the alias belongs to by rules 2 to 4, and why; pure.
+    holder: str | None, baseline: str, merits: Mapping[str, float], pairs: Sequence[Pair]
+) -> Succession:
+    """Whom the alias belongs to by rules 2 to 4; pure.
 
     Args:
         holder: the champion's variant, None where there is no champion.
         baseline: of the study.
-        means: mean accuracy of every variant that has a version of its present results.
+        merits: of every variant that has a version of its present results, more being better.
         pairs: of the study's comparisons.
     """
-    why = "new results of the champion's variant"
-    if holder is None:
-        holder, why = baseline, "the study's baseline, for want of a champion"
-    passed = {holder}
-    while better := _called_better(holder, pairs).keys() & means.keys() - passed:
-        winner = max(sorted(better), key=lambda name: means[name])
-        holder, why = winner, _called_better(holder, pairs)[winner]
-        passed.add(holder)
-    return holder, why
+    now = Succession(baseline, first=True) if holder is None else Succession(holder)
+    passed = {now.variant}
+    while better := _called_better(now.variant, pairs).keys() & merits.keys() - passed:
+        winner = max(sorted(better), key=lambda name: merits[name])
+        now = Succession(winner, _called_better(now.variant, pairs)[winner])
+        passed.add(winner)
+    return now
 
 
-def promote(client: MlflowClient, study: str, variant: str, who: str, why: str) -> str:
-    """Give the alias by hand to the present results of a variant; says so in one line.
+def promote(
+    config: Config,
+    root: Path,
+    environment: Environment,
+    variant: str,
+    study: str | None = None,
+    why: str = "",
+) -> str:
+    """Make the present results of a variant its study's champion by hand; says so in one line.
+
+    Args:
+        config: knows the variant's study.
+        root: the project's root.
+        environment: where the store is.
+        variant: its name.
+        study: where the variant is not declared any more.
+        why: kept as a tag of the version.
 
     Raises:
-        TrackingError: there is no version of them, or its origin is not clean.
+        ConfigError: no such variant is declared.
+        TrackingError: the store cannot be used, has no version of the variant's present
+            results, or that version was tracked with uncommitted changes or by an experiment.
     """
+    study = study or config.variant(variant).study
+    with store.opened(place.store_uri(root, environment), environment) as opened:
+        version = _present(opened.client, study, variant)
+        if obstacle := unclean(version.tags):
+            raise TrackingError(f"{study}, version {version.version} ({variant}): {obstacle}")
+        _crown(opened.client, study, str(version.version), f"{origin.user()}, by hand", why)
+        _close(opened.client, study)
+    return f"{study}: version {version.version} ({variant}) is {CHAMPION}"
+
+
+def _present(client: MlflowClient, study: str, variant: str) -> ModelVersion:
+    """The version of a variant's present results."""
     versions = _versions(client, study) if _model(client, study) else []
     current = [version for version in versions if version.tags.get(CURRENT) == "true"]
     targets = [version for version in current if version.tags.get("variant") == variant]
-    if not targets:
-        there = ", ".join(version.tags["variant"] for version in current) or "none"
-        raise TrackingError(
-            f"registered model {study} has no version of present results of '{variant}' (there "
-            f"are: {there}); `dvc repro` makes results and `foldwise track` registers them. An "
-            f"older version can be given the alias '{CHAMPION}' in the MLflow UI"
-        )
-    target = targets[-1]
-    if obstacle := unclean(target.tags):
-        raise TrackingError(f"{study}, version {target.version} ({variant}): {obstacle}")
-    _crown(client, study, str(target.version), f"{who}, by hand", why)
-    _close(client, study)
-    return f"{study}: version {target.version} ({variant}) is {CHAMPION}"
+    if targets:
+        return targets[-1]
+    there = ", ".join(version.tags["variant"] for version in current) or "none"
+    raise TrackingError(
+        f"registered model {study} has no version of present results of '{variant}' (there "
+        f"are: {there}); `dvc repro` makes results and `foldwise track` registers them. An "
+        f"older version can be given the alias '{CHAMPION}' in the MLflow UI"
+    )
 
 
 def unclean(origin: Mapping[str, str]) -> str:
@@ -326,16 +384,23 @@ def unclean(origin: Mapping[str, str]) -> str:
 # --- helpers ----------------------------------------------------------------------------------
 
 
-def _called_better(name: str, pairs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The variants that the comparison calls better than one, each with its sentence."""
+def _called_better(name: str, pairs: Iterable[Pair]) -> dict[str, Pair]:
+    """The variants that the comparison calls better than one, each with the pair that does."""
     better = {}
     for pair in pairs:
-        a, b, verdict = pair["a"], pair["b"], pair.get("verdict")
-        if (a, verdict) == (name, "Helps"):
-            better[str(b)] = str(pair["sentence"])
-        if (b, verdict) == (name, "Hurts"):
-            better[str(a)] = str(pair["sentence"])
+        if (pair.a, pair.verdict) == (name, "Helps"):
+            better[pair.b] = pair
+        if (pair.b, pair.verdict) == (name, "Hurts"):
+            better[pair.a] = pair
     return better
+
+
+def _merit(source: FolderSource) -> float:
+    """The mean of the study's primary metric, signed so that more is better."""
+    metrics = source.evaluation.metrics if source.evaluation else None
+    if metrics is None or not metrics.complete:
+        return -math.inf
+    return METRICS[metrics.metric].direction * metrics.primary.mean
 
 
 def _crown(client: MlflowClient, study: str, number: str, by: str, why: str) -> None:
@@ -380,34 +445,21 @@ def _versions(client: MlflowClient, study: str) -> list[ModelVersion]:
             return sorted(found, key=_number)
 
 
-def _of(versions: Iterable[ModelVersion], run: VariantRun) -> list[ModelVersion]:
-    return [version for version in versions if version.tags.get(OUTPUTS) == run.outputs]
+def _of(versions: Iterable[ModelVersion], source: FolderSource) -> list[ModelVersion]:
+    return [version for version in versions if version.tags.get(OUTPUTS) == source.outputs]
 
 
 def _number(version: ModelVersion) -> int:
     return int(version.version)
 
 
-def _origin(run: VariantRun) -> dict[str, str]:
-    return {key: run.context[key] for key in ORIGIN if key in run.context}
+def _origin(source: FolderSource) -> dict[str, str]:
+    tags = source.origin.tags
+    return {key: tags[key] for key in ORIGIN if key in tags}
 
 
-def _model_description(run: VariantRun) -> str:
-    """Markdown: data set, edition, classes, protocol."""
-    data = run.dataset
-    classes = ", ".join(data["class_names"])
-    parts = (
-        run.warning(),
-        f"Data `{data['name']}` (edition {data['edition']}), classes: {classes}.",
-        run.protocol(),
-        "A version is one variant's network, trained on all rows; its scores are those of the "
-        f"networks of the folds. `{CHAMPION}` is the one to use; its tags say since when and why.",
-    )
-    return "\n\n".join(part for part in parts if part)[:LONGEST]
-
-
-def _version_description(run: VariantRun) -> str:
-    return f"`{run.name}`, trained on all rows.\n\n{run.parent.note}"[:LONGEST]
+def _description(source: FolderSource) -> str:
+    return notes.version(source.name, source.parent.note)[:LONGEST]
 
 
 def _now() -> str:

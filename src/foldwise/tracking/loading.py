@@ -1,38 +1,50 @@
 """The address of a model → the model, ready to be asked."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import mlflow
 import mlflow.pyfunc
 import numpy as np
 from mlflow.exceptions import MlflowException
 
+from foldwise.core.environment import TRACKING, Environment
 from foldwise.core.errors import TrackingError
-from foldwise.tracking import Predictor, store
+from foldwise.tracking import place, store
+from foldwise.tracking.predictor import Predictor
 
-ADDRESS = "MLFLOW_TRACKING_URI"
 
+def load(address: str, root: Path, environment: Environment) -> Predictor:
+    """A model that `track` has logged.
 
-def load(address: str, uri: str, environ: Mapping[str, str]) -> Predictor:
-    """See `foldwise.tracking.load_model`."""
+    Args:
+        address: `models:/<study>@champion`, `runs:/<id>/model`, any other address that MLflow
+            knows, or a model's folder.
+        root: the project's root.
+        environment: where the store is.
+
+    Raises:
+        TrackingError: there is none, or not one of foldwise.
+    """
     if ":/" not in address:  # a folder: no store is asked
         return _predictor(address)
-    with store.reading(uri, environ), _looked_up_at(uri):
+    uri = place.store_uri(root, environment)
+    with store.reading(uri, environment), _looked_up_at(uri):
         return _predictor(address)
 
 
 @contextmanager
 def _looked_up_at(uri: str) -> Iterator[None]:
     """Where MLflow looks addresses up: global, and kept in an environment variable."""
-    before = os.environ.get(ADDRESS)
+    before = os.environ.get(TRACKING)
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
         mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # removes the variable
-        os.environ.update({} if before is None else {ADDRESS: before})
+        os.environ.update({} if before is None else {TRACKING: before})
 
 
 def _predictor(address: str) -> Predictor:

@@ -23,9 +23,10 @@ from mlflow import pyfunc
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from foldwise.core.config import Network
 from foldwise.core.errors import TrackingError
-from foldwise.numerics import networks
+from foldwise.datasets.prepared import Meta
+from foldwise.engine import learners
+from foldwise.results.runs import Manifest
 from foldwise.tracking.served import LARGEST_PIXEL
 
 PT2 = Path("data/model.pt2")  # where MLflow's PyTorch flavour keeps and looks for it
@@ -39,40 +40,32 @@ class Exporter:
 
     Args:
         manifest: of the variant's run.
-        weights: name → (S, ...), as `results.read_weights` gives them.
+        weights: name → (S, ...), as its run folder has them.
         template: where the exported network goes; not there yet.
 
     Attributes:
         description: the MLmodel of every network, but for which model of which run it is.
     """
 
-    def __init__(
-        self, manifest: Mapping[str, Any], weights: Mapping[str, np.ndarray], template: Path
-    ):
-        network = Network.model_validate(manifest["variant"]["network"])
-        self._stack = networks.from_weights(network, weights)
+    def __init__(self, manifest: Manifest, weights: Mapping[str, np.ndarray], template: Path):
+        self._networks = learners.networks(manifest, weights)
         self._template = template
-        self._save_template(manifest["dataset"], manifest["variant"]["name"])
+        self._save_template(manifest.dataset, manifest.variant.name)
         self._archive = Archive(self._template / PT2)
         self.description: dict[str, Any] = self._describe().to_dict()
 
     def save(self, index: int, folder: Path) -> None:
         """Write the model folder of one network; its MLmodel is still the template's."""
         shutil.copytree(self._template, folder)
-        self._archive.write(folder / PT2, self.classifier(index).state_dict())
+        self._archive.write(folder / PT2, self._networks[index].state_dict())
 
-    def classifier(self, index: int) -> networks.Classifier:
-        """One network as a plain module: raw float32 rows (B, *shape) to probabilities (B, K)."""
-        classifier = networks.Classifier(self._stack.unstack(index))
-        return classifier.eval()
-
-    def _save_template(self, dataset: Mapping[str, Any], variant: str) -> None:
-        facts = {key: dataset[key] for key in ("class_names", "dtype", "synthetic")}
+    def _save_template(self, dataset: Meta, variant: str) -> None:
+        facts = dataset.model_dump(mode="json", include={"class_names", "dtype", "synthetic"})
         mlflow.pytorch.save_model(
-            self.classifier(0),
+            self._networks[0],
             self._template,
             signature=signature(dataset),
-            input_example=self._example(dataset),
+            input_example=_example(self._networks[0], dataset),
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             serialization_format="pt2",
             metadata={**facts, "variant": variant},
@@ -94,25 +87,24 @@ class Exporter:
         )
         return model
 
-    def _example(self, dataset: Mapping[str, Any]) -> np.ndarray:
-        """Two typical rows (2, *shape); of one row the export would take one-row batches only."""
-        shift, scale = self._stack.shift[0], self._stack.scale[0]
-        rows = torch.stack([shift, shift + scale]).to(torch.float32).numpy()
-        if dataset["dtype"] == "uint8":
-            rows = rows.round().clip(0, LARGEST_PIXEL)
-        return rows.reshape(2, *dataset["shape"])
+
+def _example(network: torch.nn.Module, dataset: Meta) -> np.ndarray:
+    """Two typical rows (2, *shape); of one row the export would take one-row batches only."""
+    buffers = {name.rpartition(".")[2]: buffer for name, buffer in network.named_buffers()}
+    shift, scale = buffers["shift"], buffers["scale"]
+    rows = torch.stack([shift, shift + scale]).to(torch.float32).numpy()
+    if dataset.dtype == "uint8":
+        rows = rows.round().clip(0, LARGEST_PIXEL)
+    return rows.reshape(2, *dataset.shape)
 
 
-def signature(dataset: Mapping[str, Any]) -> ModelSignature:
+def signature(dataset: Meta) -> ModelSignature:
     """Raw rows, named after their data set, in; a number per class, by its name, out.
 
     Pixels are float32, too: as uint8, MLflow would cut rescaled ones off to 0 without a word.
-
-    Args:
-        dataset: meta.json of the prepared data.
     """
-    rows = TensorSpec(np.dtype(np.float32), (-1, *dataset["shape"]), dataset["name"])
-    classes = Schema([ColSpec(DataType.float, name) for name in dataset["class_names"]])
+    rows = TensorSpec(np.dtype(np.float32), (-1, *dataset.shape), dataset.name)
+    classes = Schema([ColSpec(DataType.float, name) for name in dataset.class_names])
     return ModelSignature(Schema([rows]), classes)
 
 

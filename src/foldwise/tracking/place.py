@@ -2,28 +2,28 @@
 
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
+from foldwise.core import paths
+from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
 CHAMPION = "champion"  # alias of a study's best model: models:/<study>@champion
-TELEMETRY_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 SAFE = "the results in runs/ are safe, and `foldwise track` completes the mirror"
 LOCAL_HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*"
 
 
-def store_uri(environ: Mapping[str, str], root: Path) -> str:
+def store_uri(root: Path, environment: Environment | None = None) -> str:
     """MLFLOW_TRACKING_URI, or the project's own SQLite database; never relative.
 
     Raises:
         TrackingError: the project's path has a character that a database address cannot have.
     """
-    root = home(root)
-    uri = environ.get("MLFLOW_TRACKING_URI", "").strip()
+    root = paths.home(root)
+    uri = environment.tracking_uri if environment else ""
     if not uri:
         return _sqlite(root / DATABASE)
     if uri.startswith(SQLITE):
@@ -31,28 +31,14 @@ def store_uri(environ: Mapping[str, str], root: Path) -> str:
     return uri
 
 
-def home(root: Path) -> Path:
-    """The project's root; for a folder that DVC made for a queued experiment, the outer one's."""
-    root = root.resolve()
-    for folder in root.parents:
-        if folder.name == ".dvc" and root.relative_to(folder).parts[:2] == ("tmp", "exps"):
-            return folder.parent
-    return root
-
-
-def is_experiment(root: Path) -> bool:
-    """Whether this is a folder that DVC made for a queued or temporary experiment."""
-    return home(root) != root.resolve()
-
-
 def database(uri: str) -> Path | None:
     """The file of an SQLite store, None for any other store."""
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
-def is_built(root: Path, environ: Mapping[str, str]) -> bool:
+def is_built(uri: str) -> bool:
     """Whether there is a store; of a server it is not known, and True."""
-    path = database(store_uri(environ, root))
+    path = database(uri)
     return path is None or path.exists()
 
 
@@ -62,16 +48,15 @@ def artifacts(uri: str) -> str | None:
     return None if path is None else (path.parent / ARTIFACTS).as_uri()
 
 
-def ui_command(root: Path, environ: Mapping[str, str], port: int = 5000) -> list[str]:
-    """The command line that serves the MLflow UI on this machine; run it with `TELEMETRY_OFF`.
+def ui_command(uri: str, port: int = 5000) -> list[str]:
+    """The command line that serves the MLflow UI on this machine; run it `without_telemetry`.
 
     Raises:
         TrackingError: the runs are on a server, which has its own UI.
     """
-    uri = store_uri(environ, root)
     location = artifacts(uri)
     if location is None:
-        raise TrackingError(f"the runs are on a tracking server: open {uri} in a browser")
+        raise TrackingError(f"the runs are on a tracking server: open {shown(uri)} in a browser")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--default-artifact-root", location, "--artifacts-destination", location]
     command += ["--host", "127.0.0.1", "--port", str(port)]

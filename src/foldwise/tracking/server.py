@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
 from foldwise.tracking.place import SAFE, shown
 
@@ -23,7 +24,6 @@ PATIENCE = {  # MLflow's own defaults retry a dead server for four minutes
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # it may ask for hours
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines for each run
 }
-IMPATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 ACCESS = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
     "of someone who may write"
@@ -61,7 +61,7 @@ def failure(uri: str, error: Exception) -> TrackingError | None:
 
 
 @contextmanager
-def environment(values: Mapping[str, str]) -> Iterator[None]:
+def variables(values: Mapping[str, str]) -> Iterator[None]:
     """Environment variables, for as long as the block lasts."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
@@ -75,16 +75,16 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def settings(environ: Mapping[str, str]) -> AbstractContextManager[None]:
+def settings(environment: Environment) -> AbstractContextManager[None]:
     """What MLflow reads from the environment: our patience, and what the user has set."""
-    return environment(PATIENCE | {k: v for k, v in environ.items() if k.startswith("MLFLOW_")})
+    return variables({**PATIENCE, **environment.mlflow})
 
 
 # --- helpers ----------------------------------------------------------------------------------
 
 
 def _problem(uri: str) -> str:
-    """What is wrong with a server and how to mend it, "" where nothing is."""
+    """What is wrong with a server and what to do, "" where nothing is."""
     try:
         answer: requests.Response = http_request(  # type: ignore[no-untyped-call]
             get_default_host_creds(uri),  # type: ignore[no-untyped-call]

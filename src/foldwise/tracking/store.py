@@ -3,11 +3,10 @@
 import logging
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from operator import itemgetter
 from pathlib import Path
 
 import mlflow.store.db_migrations
@@ -18,23 +17,22 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as ModelRegistry
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
+from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
 from foldwise.tracking import place, server
 from foldwise.tracking.place import SAFE, shown
 from foldwise.tracking.records import Point
 
 LOCK_SECONDS = 900
-LOG_PAGES = 16384  # 64 MiB of log before it is merged: most pages are written many times
 BUSY_SECONDS = 20  # as MLflow's own connections wait
 BATCH = 1000  # metrics in one request
 PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
-class LockedError(TrackingError):
-    """Another process holds the database; trying again may help."""
+class PassingError(TrackingError):
+    """Another process was in the way; trying again may help."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +42,20 @@ class Store:
     Attributes:
         uri: its address.
         client: MLflow's own client.
-        path: of an SQLite database, None for any other store.
     """
 
     uri: str
     client: MlflowClient
-    path: Path | None
 
-    def log_points(
-        self, curves: Mapping[str, Sequence[Point]], between: Callable[[], None] = lambda: None
-    ) -> None:
-        """Log the points of curves, by run; points that are there already stay as they are.
-
-        On a server, that is a request or more for each run, and `between` is called before each.
-        """
-        if self.path is not None:
-            _insert_points(self.path, curves)
-            return
-        for run_id, points in curves.items():
-            between()
-            metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
-            for start in range(0, len(metrics), BATCH):
-                self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+    def log_points(self, run_id: str, points: Sequence[Point]) -> None:
+        """Log the points of a run's curves; points that are there already stay as they are."""
+        metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
 
 @contextmanager
-def opened(uri: str, environ: Mapping[str, str]) -> Iterator[Store]:
+def opened(uri: str, environment: Environment) -> Iterator[Store]:
     """A store that answers, held by this process alone where it is a database of ours.
 
     Raises:
@@ -77,24 +63,30 @@ def opened(uri: str, environ: Mapping[str, str]) -> Iterator[Store]:
             a database that this version of MLflow can read.
     """
     path = place.database(uri)
-    with _reached(uri, environ), _locked(path):
+    with _reached(uri, environment), _locked(path):
         if path is not None:
             _prepare(path, uri)
-        with _fewer_syncs(path), _closing(uri):
+        with _closing(uri):
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
-            yield Store(uri, client, path)
+            yield Store(uri, client)
+
+
+def prepare(uri: str, environment: Environment) -> None:
+    """Make the store where there is none yet; raises as `opened` does."""
+    with opened(uri, environment):
+        pass
 
 
 @contextmanager
-def reading(uri: str, environ: Mapping[str, str]) -> Iterator[None]:
+def reading(uri: str, environment: Environment) -> Iterator[None]:
     """A store that is there and answers, to read from while others write.
 
     Raises:
         TrackingError: it is not there, or as `opened` says.
     """
-    path, silent = place.database(uri), server.environment({PROGRESS_BAR: "false"})
-    with _reached(uri, environ), silent:
+    path, silent = place.database(uri), server.variables({PROGRESS_BAR: "false"})
+    with _reached(uri, environment), silent:
         if path is not None:
             if not path.is_file():
                 raise TrackingError(f"{path}: nothing is tracked yet; `foldwise track` makes it")
@@ -104,9 +96,9 @@ def reading(uri: str, environ: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _reached(uri: str, environ: Mapping[str, str]) -> Iterator[None]:
+def _reached(uri: str, environment: Environment) -> Iterator[None]:
     """Talk to a store with patience and readable errors; to a server only if it answers."""
-    with _quiet(), server.settings(environ), translated(uri):
+    with _quiet(), server.settings(environment), translated(uri):
         if server.is_server(uri):
             server.probe(uri)
         yield
@@ -138,7 +130,7 @@ def _translation(uri: str, error: Exception) -> TrackingError:
         return TrackingError(f"{shown(uri)}: {error}; {SAFE}")
     message = " ".join(str(error).split("\n")[:2])
     if "database is locked" in message:
-        return LockedError(
+        return PassingError(
             f"{uri}: another process (the MLflow UI, a sync tool?) holds the database locked; "
             f"close it and try again; {SAFE}"
         )
@@ -165,24 +157,6 @@ def _prepare(path: Path, uri: str) -> None:
 
 
 @contextmanager
-def _fewer_syncs(path: Path | None) -> Iterator[None]:
-    """Flush a database with a write-ahead log to disk once, at the end, not at every commit.
-
-    What a power cut takes in between, the next `track` completes. Halves the time on a busy disk.
-    """
-    if path is None or not _has_log(path):
-        yield
-        return
-    event.listen(Engine, "connect", _tune)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "connect", _tune)
-        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-@contextmanager
 def _closing(uri: str) -> Iterator[None]:
     """Close MLflow's connections to a database, which it would keep for as long as it lives."""
     try:
@@ -192,17 +166,6 @@ def _closing(uri: str) -> Iterator[None]:
             for kind in (SqlAlchemyStore, ModelRegistry):
                 if engine := kind._engine_map.get(uri):
                     engine.dispose()
-
-
-def _has_log(path: Path) -> bool:
-    with closing(sqlite3.connect(path)) as connection:
-        return bool(connection.execute("PRAGMA journal_mode").fetchone() == ("wal",))
-
-
-def _tune(connection: object, _: object = None) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
 
 
 def _check(path: Path, uri: str) -> None:
@@ -245,26 +208,6 @@ def _revision(path: Path) -> str:
             "`foldwise track` builds a new one from the results in runs/"
         ) from None
     return str(row[0]) if row else "none"
-
-
-def _insert_points(path: Path, curves: Mapping[str, Sequence[Point]]) -> None:
-    """What `log_batch` does to the database, five times as fast: 1,200 points in 17 ms, not 90.
-
-    MLflow makes an object of each point and compares it with the latest one by one. The schema
-    is known to be that of the installed MLflow, and a test compares the two.
-    """
-    rows = [(run, p.key, p.value, p.time, p.step) for run in curves for p in curves[run]]
-    latest = {row[:2]: row for row in sorted(rows, key=itemgetter(4))}  # by run and key
-    columns = "(run_uuid, key, value, timestamp, step, is_nan) VALUES (?, ?, ?, ?, ?, 0)"
-    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection, connection:
-        _tune(connection)
-        connection.executemany(f"INSERT OR IGNORE INTO metrics {columns}", rows)
-        connection.executemany(
-            f"INSERT INTO latest_metrics {columns} ON CONFLICT DO UPDATE SET "
-            "value = excluded.value, timestamp = excluded.timestamp, step = excluded.step "
-            "WHERE excluded.step >= step",
-            latest.values(),
-        )
 
 
 # --- surroundings -----------------------------------------------------------------------------

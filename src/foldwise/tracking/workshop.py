@@ -14,22 +14,22 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from foldwise.core import processes
 from foldwise.core.errors import TrackingError
-from foldwise.tracking import Charts
 from foldwise.tracking.place import SAFE
-from foldwise.tracking.records import VariantRun
+from foldwise.tracking.records import FolderSource
 
+Charts = Callable[[str], Mapping[str, bytes]]  # variant → file name → PNG
 Made = TypeVar("Made")
-Make = Callable[[VariantRun, Path], Made]
+Make = Callable[[FolderSource, Path], Made]
 
 START = "spawn"  # how the process starts, as multiprocessing names it
 _given: dict[str, Charts | None] = {}  # "charts": what the process draws with
@@ -70,38 +70,40 @@ class Workshop:
         """
         self._drawing = self.pool.submit(_draw_with, charts)
 
-    def order(self, run: VariantRun) -> None:
+    def order(self, source: FolderSource) -> None:
         """Have the models and pictures of a variant made while other things are done."""
-        if run.splits:  # of a variant that failed there are no models
-            self._order(_make_models, run)
-        self._order(_draw, run)
+        if source.splits:  # of a variant that failed there are no models
+            self._order(_make_models, source)
+        self._order(_draw, source)
 
-    def models(self, run: VariantRun) -> Models:
+    def models(self, source: FolderSource) -> Models:
         """The models of a variant that is complete, as soon as they are there."""
-        return self._order(_make_models, run).result()
+        return self._order(_make_models, source).result()
 
-    def pictures(self, run: VariantRun) -> Path | None:
+    def pictures(self, source: FolderSource) -> Path | None:
         """A folder with the pictures of a variant, as soon as it is there; None without any."""
         if self._drawing is None:
             return None
         self._drawing.result()
-        return self._order(_draw, run).result()
+        return self._order(_draw, source).result()
 
-    def discard(self, run: VariantRun) -> None:
+    def discard(self, source: FolderSource) -> None:
         """Have what was made for a variant deleted."""
         for make in (_make_models, _draw):
-            self._ordered.pop((make.__name__, run.name), None)
-        self.pool.submit(shutil.rmtree, self._folder(run), ignore_errors=True)
+            self._ordered.pop((make.__name__, source.name), None)
+        self.pool.submit(shutil.rmtree, self._folder(source), ignore_errors=True)
 
-    def _folder(self, run: VariantRun) -> Path:
-        return self.folder / run.name
+    def _folder(self, source: FolderSource) -> Path:
+        return self.folder / source.name
 
-    def _order(self, make: Make[Made], run: VariantRun) -> Future[Made]:
+    def _order(self, make: Make[Made], source: FolderSource) -> Future[Made]:
         """Order something, or find what was ordered before."""
-        key = make.__name__, run.name
+        key = make.__name__, source.name
         if key not in self._ordered:
-            bare = replace(run)  # a thread sends it, while this one reads more and more into `run`
-            self._ordered[key] = self.pool.submit(make, bare, self._folder(run))
+            bare = replace(
+                source
+            )  # a thread sends it, while this one reads more and more into `source`
+            self._ordered[key] = self.pool.submit(make, bare, self._folder(source))
         return self._ordered[key]
 
 
@@ -132,7 +134,7 @@ def _start() -> None:
     """Import what takes seconds, and keep the garbage collector from going through it again."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that it works for decides
     atexit.register(os._exit, 0)  # at the end, without taking apart what is imported
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=processes.exit_with_parent, daemon=True).start()
     import torch
 
     from foldwise.tracking import models  # noqa: F401
@@ -141,31 +143,23 @@ def _start() -> None:
     gc.freeze()
 
 
-def _exit_with_parent() -> None:
-    """End this process when its parent is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
 def _draw_with(charts: Charts | None) -> None:
     _given.update(charts=charts)
 
 
-def _make_models(run: VariantRun, folder: Path) -> Models:
+def _make_models(source: FolderSource, folder: Path) -> Models:
     from foldwise.tracking.models import Exporter
 
-    exporter = Exporter(run.manifest, run.weights(), folder / "template")
-    folders = [folder / str(index) for index in range(len(run.splits))]
+    exporter = Exporter(source.manifest, source.folder.weights, folder / "template")
+    folders = [folder / str(index) for index in range(len(source.splits))]
     for index, model in enumerate(folders):
         exporter.save(index, model)
     return Models(folders, exporter.description)
 
 
-def _draw(run: VariantRun, folder: Path) -> Path | None:
+def _draw(source: FolderSource, folder: Path) -> Path | None:
     charts = _given["charts"]
-    pictures = charts(run.name) if charts else {}
+    pictures = charts(source.name) if charts else {}
     place = folder / "charts"
     for name, content in pictures.items():
         place.mkdir(parents=True, exist_ok=True)

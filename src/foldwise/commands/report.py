@@ -1,0 +1,37 @@
+"""`foldwise report`: the report with what the stage leaves out, its commit and links to MLflow."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+examples:
+  foldwise report                                    write reports/with-links.html
+  foldwise report report.html --ui http://host:5000  with links to another server
+"""
+FILE = Path("reports/with-links.html")
+UI = "http://127.0.0.1:5000"
+
+
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The HTML file to write.")] = FILE,
+    ui: Annotated[str, typer.Option(metavar="URL", help="Address of `foldwise ui`.")] = UI,
+) -> None:
+    """Write the report with its commit and links to the MLflow runs.
+
+    The stage `report` leaves both out: its page depends on the results alone.
+    """
+    from foldwise import reporting, tracking
+    from foldwise.core import config, git
+    from foldwise.core.environment import Environment
+    from foldwise.results.studies import read_studies
+
+    root = Path.cwd()
+    runs = tracking.runs_table(tracking.store_uri(Environment.read(), root))
+    parents = runs[(runs["role"] == "variant") & (runs["current"] == "true")]
+    addresses = f"{ui.rstrip('/')}/#/runs/" + parents["run_id"]
+    links = dict(zip(parents["variant"], addresses, strict=True))
+    commit = git.ask(root, "describe", "--always", "--dirty") or None
+    reporting.write_report(read_studies(config.load()), file, commit=commit, links=links)
+    print(file)

@@ -1,0 +1,118 @@
+"""The learner of multilayer perceptrons: a chunk's networks train together, as one stack."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import ClassVar, overload
+
+import numpy as np
+import torch
+from torch import nn
+
+from foldwise.core.config import Network, Sgd, Training, Variant
+from foldwise.numerics.inputs import Data
+from foldwise.numerics.networks import Classifier, StackedNetwork, from_weights, logits_for
+from foldwise.numerics.outcomes import Recorded, Trained
+from foldwise.numerics.split import Split
+
+MODELS = 5  # of a stack: enough to share what a step costs outside of the arithmetic
+STACK_BYTES = 2**21  # and no more than keep their state, four numbers a parameter, within this
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """A learner (see `learners.Learner`): by a compiled step on the CPU, else by autograd.
+
+    Whoever asks for networks alone does not wait for Numba: it is imported where training starts.
+    """
+
+    variant: Variant
+    code: ClassVar[str] = "training"
+
+    def parameters(self, data: Data) -> int:
+        """Trained numbers in one network."""
+        stack = StackedNetwork(self.variant.network, *_ends(data), models=1)
+        return stack.parameters_per_model()
+
+    def plan(
+        self, splits: Sequence[Split], data: Data, device: str = "cpu"
+    ) -> list[tuple[Split, ...]]:
+        """Splits that train as one stack: equally many training rows, and on a CPU few enough.
+
+        A GPU takes as many at once as there are. On a CPU it is a fixed function of the study and
+        the network, never of the machine, so that results do not depend on it.
+        """
+        most = len(splits) if device == "cuda" else self.stack_size(data)
+        chunks = []
+        by_size = sorted(splits, key=_size)
+        for _, group in groupby(by_size, key=_size):
+            members = list(group)
+            parts = -(-len(members) // most)
+            bounds = np.linspace(0, len(members), parts + 1).round().astype(int)
+            chunks += [tuple(members[a:b]) for a, b in pairwise(bounds)]
+        return chunks
+
+    def stack_size(self, data: Data) -> int:
+        """How many networks train together: at least one, few enough to share among cores."""
+        return min(MODELS, max(1, STACK_BYTES // (16 * self.parameters(data))))
+
+    def prepare(self, data: Data, device: str) -> None:
+        """Load the compiled step, or compile it."""
+        if device == "cpu":
+            from foldwise.numerics import kernels
+
+            kind = torch.from_numpy(data.X[:0]).dtype
+            kernels.prepare(self.variant.network, self.variant.training, [kind])
+
+    def train(
+        self,
+        chunk: Sequence[Split],
+        data: Data,
+        device: str,
+        progress: Callable[[int], object],
+        record: Callable[[Recorded], object],
+    ) -> list[Trained]:
+        """See `numerics.training.train`."""
+        from foldwise.numerics import training
+
+        settings = self.variant.network, self.variant.training, self.variant.study
+        return training.train(training.Chunk(*settings, chunk), data, device, progress, record)
+
+    def networks(self, weights: Mapping[str, np.ndarray]) -> Sequence[nn.Module]:
+        """The networks of a stack as plain modules."""
+        return _Networks(self.variant.network, weights)
+
+
+class _Networks(Sequence[nn.Module]):
+    def __init__(self, network: Network, weights: Mapping[str, np.ndarray]):
+        self._stack = from_weights(network, weights)
+
+    def __len__(self) -> int:
+        return self._stack.models
+
+    @overload
+    def __getitem__(self, index: int) -> nn.Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[nn.Module]: ...
+    def __getitem__(self, index: int | slice) -> nn.Module | Sequence[nn.Module]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        return Classifier(self._stack.unstack(range(len(self))[index])).eval()
+
+
+def compile_ahead() -> None:
+    """Compile the step for all that it can train; some ten seconds, once per machine."""
+    from foldwise.numerics import kernels
+
+    optimizer = Sgd(name="sgd", lr=1.0)
+    settings = Training(epochs=1, batch_size=1, shuffle=False, optimizer=optimizer)
+    kernels.prepare(Network(hidden=[]), settings, [torch.uint8, torch.float32])
+
+
+def _ends(data: Data) -> tuple[int, int]:
+    """Features of a row, logits of a network."""
+    return int(np.prod(data.X.shape[1:])), logits_for(len(data.class_names))
+
+
+def _size(split: Split) -> int:
+    return len(split.train)

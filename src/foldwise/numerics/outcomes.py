@@ -1,0 +1,60 @@
+"""What training yields, on the way and at the end. E recorded epochs, K classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from foldwise.numerics.split import Split
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What is known, after an epoch, of the models that train together; at 0 they only start.
+
+    Attributes:
+        splits: (repeat, fold) of the models (F,).
+        epoch: 0, or a recorded epoch.
+        finished: Unix time in seconds.
+        metrics: (F, 4), columns as in `Trained.history`; empty at epoch 0.
+    """
+
+    splits: list[tuple[int, int]]
+    epoch: int
+    finished: float
+    metrics: list[list[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What training on one split yields.
+
+    Attributes:
+        split: which one.
+        started: Unix time in seconds.
+        epochs: recorded epochs (E,), from 1.
+        history: (E, 4): train loss and accuracy, validation loss and accuracy.
+        finished: Unix time in seconds of each recorded epoch (E,).
+        held_out: class probabilities of the held-out rows (n_validation, K).
+        test: class probabilities of the test rows (n_test, K).
+        weights: name → array, what a network is made of again.
+        diagnostics: a record per measurement and layer (see `diagnostics`); none if the split is
+            not probed.
+    """
+
+    split: Split
+    started: float
+    epochs: np.ndarray
+    history: np.ndarray
+    finished: np.ndarray
+    held_out: np.ndarray
+    test: np.ndarray
+    weights: dict[str, np.ndarray]
+    diagnostics: list[dict[str, float]]
+
+
+class DivergedError(Exception):
+    """The loss of a model is no longer finite."""
+
+    def __init__(self, repeat: int, fold: int, epoch: int, loss: float):
+        super().__init__(repeat, fold, epoch, loss)  # all of them: it travels between processes
+        self.repeat, self.fold, self.epoch, self.loss = repeat, fold, epoch, loss

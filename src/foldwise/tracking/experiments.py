@@ -1,0 +1,161 @@
+"""The experiments and runs of a store: made, found, deleted. An experiment is a study."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from foldwise.core.environment import Environment
+from foldwise.tracking import place, store
+from foldwise.tracking.records import CREATED, CURRENT, OUTPUTS, SPEC, Entry, FolderSource, Source
+from foldwise.tracking.store import Store
+
+STUDY = "foldwise.study"  # tag of an experiment that is one
+KIND = "custom_model_development"  # the views that the MLflow UI gives it: runs, not traces
+PAGE = 1000
+RUNNING = "RUNNING"
+
+
+# --- experiments ------------------------------------------------------------------------------
+
+
+def of_study(opened: Store, study: str, sources: Iterable[Source]) -> str:
+    """The id of a study's experiment, made or restored where it has to be."""
+    client, location = opened.client, place.artifacts(opened.uri)
+    mine = [source for source in sources if source.study == study]
+    editions = sorted({source.dataset.edition for source in mine})
+    tags = {STUDY: study, "edition": ", ".join(editions), "mlflow.experimentKind": KIND}
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None:
+        with store.tolerating("RESOURCE_ALREADY_EXISTS"):
+            client.create_experiment(study, f"{location}/{study}" if location else None, tags)
+        experiment = client.get_experiment_by_name(study)
+    assert experiment is not None  # made above
+    if experiment.lifecycle_stage == "deleted":
+        with store.tolerating("RESOURCE_DOES_NOT_EXIST"):
+            client.restore_experiment(experiment.experiment_id)
+    current = any(source.current for source in mine)
+    for key, value in tags.items():
+        if key not in experiment.tags or (current and experiment.tags[key] != value):
+            client.set_experiment_tag(experiment.experiment_id, key, value)
+    return str(experiment.experiment_id)
+
+
+def studies(client: MlflowClient, study: str | None = None) -> list[str]:
+    """The ids of the experiments that are studies, or of one study's."""
+    experiments = [e for e in client.search_experiments(max_results=PAGE) if STUDY in e.tags]
+    return [str(e.experiment_id) for e in experiments if study in (None, e.name)]
+
+
+# --- runs -------------------------------------------------------------------------------------
+
+
+def create(
+    client: MlflowClient, experiment: str, entry: Entry, tags: Mapping[str, str], parent: str | None
+) -> Run:
+    """A new run of an entry, RUNNING, with more tags; `parent` is the run of its variant."""
+    wanted = identity(entry, parent) | {CREATED: str(time.time_ns()), **tags}
+    return client.create_run(experiment, start_time=entry.started, tags=wanted, run_name=entry.name)
+
+
+def identity(entry: Entry, parent: str | None) -> dict[str, str]:
+    """The tags of a run that say what it is."""
+    tags = {**entry.tags, SPEC: entry.spec, "role": entry.role}
+    return tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+
+
+def search(client: MlflowClient, experiments: Sequence[str], condition: str) -> list[Run]:
+    """All runs that are not deleted and meet a condition."""
+    runs: list[Run] = []
+    token: str | None = None
+    while experiments:
+        page = client.search_runs([*experiments], condition, max_results=PAGE, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            break
+    return runs
+
+
+def of_results(source: Source) -> str:
+    """The condition that all runs of these results meet."""
+    return f"tags.variant = '{source.name}' AND tags.`{OUTPUTS}` = '{source.outputs}'"
+
+
+def of_parent(parent: str) -> str:
+    """The condition that the children of a run meet."""
+    return f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
+
+
+def is_complete(client: MlflowClient, source: FolderSource) -> bool:
+    """Whether a store has these results whole, each run once and none unfinished."""
+    runs = search(client, studies(client, source.study), of_results(source))
+    whole = len(runs) == 1 + len(source.splits)
+    return whole and all(run.info.status != RUNNING for run in runs)
+
+
+def retire(client: MlflowClient, run: Run) -> None:
+    """Delete a run and its models, as MLflow's UI does."""
+    models = client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
+    )
+    for model in models:
+        client.delete_logged_model(model.model_id)
+    client.delete_run(run.info.run_id)
+
+
+def supersede(
+    client: MlflowClient, experiments: Sequence[str], valid: Iterable[str], waiting: Iterable[str]
+) -> int:
+    """Mark results that the project no longer has as history; how many runs that were.
+
+    Args:
+        client: of the store.
+        experiments: ids.
+        valid: outputs that the project has.
+        waiting: variants without results, whose runs stay as they are.
+    """
+    valid, waiting, superseded = set(valid), set(waiting), 0
+    current = f"tags.role = 'variant' AND tags.`{CURRENT}` = 'true'"
+    for parent in search(client, experiments, current):
+        tags = parent.data.tags
+        if tags.get(OUTPUTS) in valid or tags["variant"] in waiting:
+            continue
+        children = search(client, [parent.info.experiment_id], of_parent(parent.info.run_id))
+        for run in (*children, parent):
+            client.set_tag(run.info.run_id, CURRENT, "false")
+            superseded += 1
+    return superseded
+
+
+def table(
+    uri: str, study: str | None = None, environment: Environment | None = None
+) -> pd.DataFrame:
+    """Every run of a store, or of one study: a line each, with its tags and latest metrics.
+
+    Columns: run_id, study, variant, role, split, status, current, spec, outputs, metrics.*.
+
+    Raises:
+        TrackingError: the store is not there, cannot be reached or read.
+    """
+    with store.reading(uri, environment or Environment.read()):
+        client = MlflowClient(uri)
+        return pd.DataFrame([_line(run) for run in search(client, studies(client, study), "")])
+
+
+def _line(run: Run) -> dict[str, Any]:
+    tags = run.data.tags
+    names = ("study", "variant", "role", "split")
+    return {
+        "run_id": run.info.run_id,
+        **{name: tags.get(name) for name in names},
+        "status": run.info.status,
+        "current": tags.get(CURRENT),
+        "spec": tags.get(SPEC),
+        "outputs": tags.get(OUTPUTS),
+        **{f"metrics.{key}": value for key, value in sorted(run.data.metrics.items())},
+    }

@@ -1,0 +1,93 @@
+"""Who tracked, from which commit and, under `dvc exp`, in which experiment: tags of every run."""
+
+import getpass
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldwise.core import git
+from foldwise.core.environment import Environment
+
+BACKFILLED = "foldwise.backfilled"  # tag of runs whose results came from a commit
+RESULTS = ("dvc.lock", "metrics", "comparisons", "plots", "reports", "dvc_plots")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where tracked results come from.
+
+    Attributes:
+        user: who tracked them.
+        command: with what.
+        commit: "" where there is no git.
+        dirty: whether there were uncommitted changes, other than to results.
+        experiment: of DVC; "" for none.
+        baseline_rev: the commit that it started from.
+        backfilled: whether they are of a commit, and not of a workspace.
+    """
+
+    user: str
+    command: str
+    commit: str = ""
+    dirty: bool = False
+    experiment: str = ""
+    baseline_rev: str = ""
+    backfilled: bool = False
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """As MLflow's tags; what is not known is left out."""
+        tags = {
+            "mlflow.user": self.user,
+            "mlflow.source.name": self.command,
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.git.commit": self.commit,
+            "git_commit": self.commit,
+            "dirty": str(self.dirty).lower() if self.commit else "",
+            "experiment": self.experiment,
+            "baseline_rev": self.baseline_rev,
+            BACKFILLED: "true" if self.backfilled else "",
+        }
+        return {key: value for key, value in tags.items() if value}
+
+
+def of_workspace(root: Path, environment: Environment) -> Origin:
+    """The origin of what lies in a workspace."""
+    commit = git.ask(root, "rev-parse", "HEAD")
+    excluded = [f":(exclude){path}" for path in RESULTS]
+    changes = git.ask(root, "status", "--porcelain", "--", ".", *excluded) if commit else ""
+    return Origin(
+        user=user(),
+        command="foldwise track",
+        commit=commit,
+        dirty=bool(changes),
+        experiment=environment.experiment,
+        baseline_rev=environment.baseline_rev,
+    )
+
+
+def of_commit(root: Path, commit: str) -> Origin:
+    """The origin of results of a commit, or of the DVC experiment that it is."""
+    experiment = baseline = ""
+    refs = git.ask(
+        root, "for-each-ref", f"--points-at={commit}", "--format=%(refname)", "refs/exps"
+    )
+    for ref in refs.split():
+        match ref.split("/"):  # refs/exps/12/3456…/name
+            case [_, _, start, rest, name] if len(start + rest) == len(commit):
+                experiment, baseline = name, start + rest
+    return Origin(
+        user=user(),
+        command="foldwise track --rev",
+        commit=commit,
+        experiment=experiment,
+        baseline_rev=baseline,
+        backfilled=True,
+    )
+
+
+def user() -> str:
+    """The user's name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return "unknown"
