@@ -1,4 +1,4 @@
-"""exp, expm1, tanh, log, log1p and erf with the same bits on every machine.
+"""exp, expm1, sigmoid, tanh, log, log1p and erf with the same bits on every machine.
 
 The C library chooses its own by processor. These are for float32 and float64, and become plain
 arithmetic in the loop that calls them, so that LLVM computes several at once.
@@ -6,7 +6,7 @@ arithmetic in the loop that calls them, so that LLVM computes several at once.
 Every one reduces its argument to a short interval and takes a polynomial there (Muller,
 *Elementary Functions*, 2016; the logarithm's form is that of fdlibm). `benchmarks/polynomials.py`
 fits the coefficients. Errors of float32: exp, expm1, log, log1p, erf at most 1.5 units in the last
-place, tanh 2.5. Results below the smallest normal number count as zero.
+place, sigmoid and tanh 2.5. Results below the smallest normal number count as zero.
 """
 
 import math
@@ -211,6 +211,10 @@ def _expm1(x: Value, form: Form) -> Value:
     return (x.like(form.high) < x).where(math.inf, grown)
 
 
+def _sigmoid(x: Value, form: Form) -> Value:
+    return x.like(1.0) / (_exp(x * -1.0, form) + 1.0)
+
+
 def _tanh(x: Value, form: Form) -> Value:
     size = _clamped(_size(x), 0.0, form.one)
     grown = _expm1(size * 2.0, form)
@@ -278,4 +282,5 @@ def _compiled(formula: Formula) -> Any:
     return function
 
 
-exp, expm1, tanh, log, log1p, erf = map(_compiled, (_exp, _expm1, _tanh, _log, _log1p, _erf))
+exp, expm1, sigmoid, tanh = map(_compiled, (_exp, _expm1, _sigmoid, _tanh))
+log, log1p, erf = map(_compiled, (_log, _log1p, _erf))

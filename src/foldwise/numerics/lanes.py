@@ -7,17 +7,20 @@ the two are to be joined, `fma` says so. Lanes never meet, so it does not matter
 a machine's registers hold.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 LANES = 16  # numbers side by side: one AVX-512 register of float32, two of AVX2
 INDEX = ir.IntType(64)
+inner = njit(  # compiled into what calls it
+    nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,9 @@ def after(context: Any, pointer: Any, offset: Any) -> Any:
 
 @intrinsic
 def start(context: Any, array: Any) -> Any:
-    """A pointer to the first number of a contiguous array, which must outlive it."""
+    """A pointer to the first number of an array, rows first, which must outlive it."""
+    if array.layout != "C":
+        raise TypingError(f"{array} does not lie row after row without gaps")
 
     def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         return context.make_array(signature.args[0])(context, b, arguments[0]).data
@@ -184,4 +189,21 @@ def fma(context: Any, x: Any, factor: Any, term: Any) -> Any:
     return x(x, x, x), generate
 
 
-Formula = Callable[[Value], Value]
+@intrinsic
+def as_kind(context: Any, pointer: Any, other: Any) -> Any:
+    """The same place, read as numbers of the kind at which `other` points."""
+
+    def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return b.bitcast(arguments[0], arguments[1].type)
+
+    return other(pointer, other), generate
+
+
+@intrinsic
+def like(context: Any, pointer: Any, number: Any) -> Any:
+    """A number as one of the kind that a pointer points at."""
+
+    def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return context.cast(b, arguments[1], signature.args[1], pointer.dtype)
+
+    return pointer.dtype(pointer, number), generate

@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from foldwise.numerics.lanes import INDEX, LANES, Value, after, load, spread, store
+from foldwise.numerics.lanes import INDEX, LANES, Value, after, inner, load, spread, store
 
-inner = njit(nogil=True, error_model="numpy")  # compiled into what calls it
 TALLEST = 6  # rows of a tile: with two registers a row, these and their inputs fill AVX2's sixteen
 UPDATED = 4  # rows of a tile of gradients
 DEEP = 128  # k of a product that run at once: so many rows of weights fit the nearest cache
@@ -28,7 +27,7 @@ P, FIRST, SECOND = range(3)  # an optimizer's arrays: parameters, and what it ke
 class Rule(NamedTuple):
     """Places of an optimizer's constants in its array."""
 
-    lr: int = 0  # Adam: divided by 1 - beta1^t
+    lr: float = 0  # Adam: divided by 1 - beta1^t
     decay: int = 1  # added to the gradient, times the parameter
     shrink: int = 2  # multiplies the parameter
     beta1: int = 3
@@ -138,100 +137,117 @@ def _sums(
     return [[Value(b, b.load(total)) for total in row] for row in sums]
 
 
-def _product_tile(rows: int, vectors: int) -> Any:
-    """c[r] = begin[r] + sum over k of x[r, k] * w[k] for a tile."""
+def _one_of(
+    b: ir.IRBuilder, choice: ir.Value, cases: Sequence[int], write: Callable[[int], None]
+) -> None:
+    """The code that `write` writes for the case that is chosen."""
+    for case in cases:
+        with b.if_then(b.icmp_signed("==", choice, INDEX(case))):
+            write(case)
 
-    @intrinsic
-    def tile(
-        context: Any, x: Any, x_row: Any, w: Any, w_row: Any, begin: Any, begin_row: Any,
-        c: Any, c_row: Any, depth: Any,
-    ) -> Any:  # fmt: skip
-        def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            x, x_row, w, w_row, begin, begin_row, c, c_row, depth = arguments
 
+def _vectors(context: Any) -> list[int]:
+    """How many vectors of LANES numbers a tile may be wide.
+
+    Two where the machine has 32 registers of LANES numbers (AVX-512).
+    """
+    features = context.codegen().magic_tuple()[2].split(",")
+    return [1, 2] if "+avx512f" in features else [1]
+
+
+@intrinsic
+def widest(context: Any) -> Any:
+    """The columns of the widest tile."""
+
+    def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return INDEX(LANES * _vectors(context)[-1])
+
+    return types.int64(), generate
+
+
+@intrinsic
+def product_tile(
+    context: Any, rows: Any, columns: Any, x: Any, x_row: Any, w: Any, w_row: Any,
+    begin: Any, begin_row: Any, c: Any, c_row: Any, depth: Any,
+) -> Any:  # fmt: skip
+    """c = begin + x @ w for a tile of 1 to TALLEST rows; columns as `widest` or LANES."""
+
+    def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        rows, columns, x, x_row, w, w_row, begin, begin_row, c, c_row, depth = arguments
+
+        def tile(height: int, vectors: int) -> None:
             def place(row: ir.Value, r: int, v: int) -> ir.Value:
                 return b.add(b.mul(INDEX(r), row), INDEX(LANES * v))
 
-            start = [
-                [load(b, begin, place(begin_row, r, v)) for v in range(vectors)]
-                for r in range(rows)
-            ]
+            every = [[(r, v) for v in range(vectors)] for r in range(height)]
+            start = [[load(b, begin, place(begin_row, *at)) for at in row] for row in every]
             found = _sums(b, start, (x, x_row, INDEX(1)), (w, w_row, depth))
-            for r, row in enumerate(found):
-                for v, value in enumerate(row):
-                    store(b, value, c, place(c_row, r, v))
-            return context.get_dummy_value()
+            for row, values in zip(every, found, strict=True):
+                for at, value in zip(row, values, strict=True):
+                    store(b, value, c, place(c_row, *at))
 
-        index = types.int64
-        return types.void(x, index, w, index, begin, index, c, index, index), generate
+        def tiles(vectors: int) -> None:
+            _one_of(b, rows, range(1, TALLEST + 1), lambda height: tile(height, vectors))
 
-    return tile
+        _one_of(b, b.sdiv(columns, INDEX(LANES)), _vectors(context), tiles)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, i, x, i, w, i, begin, i, c, i, i), generate
 
 
-def _update_tile(formula: Formula, rows: int, vectors: int) -> Any:
-    """An optimizer's step on a tile of weights by their gradients: sums over rows of x and d."""
+@intrinsic
+def update_tile(
+    context: Any, optimizer: Any, columns: Any, x: Any, x_row: Any, d: Any, d_row: Any,
+    depth: Any, p: Any, first: Any, second: Any, p_row: Any, rule: Any,
+) -> Any:  # fmt: skip
+    """An optimizer's step on UPDATED rows of weights, by the gradients xᵀ d."""
 
-    @intrinsic
-    def tile(
-        context: Any, x: Any, x_row: Any, d: Any, d_row: Any, depth: Any,
-        p: Any, first: Any, second: Any, p_row: Any, rule: Any,
-    ) -> Any:  # fmt: skip
-        def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            x, x_row, d, d_row, depth, *pointers, p_row, rule = arguments
-            zero = Value(b, ir.Constant(ir.VectorType(d.type.pointee, LANES), [0.0] * LANES))
-            start = [[zero] * vectors for _ in range(rows)]
+    def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        optimizer, columns, x, x_row, d, d_row, depth, *pointers, p_row, rule = arguments
+        zero = Value(b, ir.Constant(ir.VectorType(d.type.pointee, LANES), [0.0] * LANES))
+
+        def tile(formula: int, vectors: int) -> None:
+            start = [[zero] * vectors for _ in range(UPDATED)]
             found = _sums(b, start, (x, INDEX(1), x_row), (d, d_row, depth))
             for r, row in enumerate(found):
                 for v, value in enumerate(row):
                     offset = b.add(b.mul(INDEX(r), p_row), INDEX(LANES * v))
-                    formula(Place(b, pointers, offset, rule), value)
-            return context.get_dummy_value()
+                    FORMULAS[formula](Place(b, pointers, offset, rule), value)
 
-        index = types.int64
-        arguments = x, index, d, index, index, p, first, second, index, rule
-        return types.void(*arguments), generate
+        def tiles(vectors: int) -> None:
+            _one_of(b, optimizer, range(len(FORMULAS)), lambda formula: tile(formula, vectors))
 
-    return tile
+        _one_of(b, b.sdiv(columns, INDEX(LANES)), _vectors(context), tiles)
+        return context.get_dummy_value()
 
-
-def _vector_update(formula: Formula) -> Any:
-    """An optimizer's step on LANES parameters by their gradients."""
-
-    @intrinsic
-    def change(context: Any, g: Any, p: Any, first: Any, second: Any, rule: Any) -> Any:
-        def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            g, *pointers, rule = arguments
-            formula(Place(b, pointers, INDEX(0), rule), load(b, g, INDEX(0)))
-            return context.get_dummy_value()
-
-        return types.void(g, p, first, second, rule), generate
-
-    return change
+    i = types.int64
+    return types.void(i, i, x, i, d, i, i, p, first, second, i, rule), generate
 
 
 @intrinsic
-def broad(context: Any) -> Any:
-    """Whether the code is for a machine with 32 registers of LANES numbers (AVX-512)."""
+def update_lanes(
+    context: Any, optimizer: Any, g: Any, p: Any, first: Any, second: Any, rule: Any
+) -> Any:
+    """An optimizer's step on LANES parameters by their gradients."""
 
     def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        features = context.codegen().magic_tuple()[2]
-        return ir.IntType(1)(int("+avx512f" in features.split(",")))
+        optimizer, g, *pointers, rule = arguments
 
-    return types.boolean(), generate
+        def change(formula: int) -> None:
+            FORMULAS[formula](Place(b, pointers, INDEX(0), rule), load(b, g, INDEX(0)))
 
+        _one_of(b, optimizer, range(len(FORMULAS)), change)
+        return context.get_dummy_value()
 
-tile1, tile2, tile3, tile4, tile5, tile6 = (_product_tile(r + 1, 1) for r in range(TALLEST))
-pair1, pair2, pair3, pair4, pair5, pair6 = (_product_tile(r + 1, 2) for r in range(TALLEST))
-sgd_tile, nesterov_tile, rmsprop_tile, adam_tile = (_update_tile(f, UPDATED, 1) for f in FORMULAS)
-sgd_pair, nesterov_pair, rmsprop_pair, adam_pair = (_update_tile(f, UPDATED, 2) for f in FORMULAS)
-sgd, nesterov, rmsprop, adam = (_vector_update(f) for f in FORMULAS)
+    return types.void(types.int64, g, p, first, second, rule), generate
 
 
 # --- whole matrices ---------------------------------------------------------------------------
 
 
 @inner
-def product(x, x_row, w, w_row, begin, begin_row, c, c_row, rows, columns, depth):  # fmt: skip
+def product(x, x_row, w, w_row, begin, begin_row, c, c_row, rows, columns, depth):
     """c (rows, columns) = begin + x (rows, depth) @ w (depth, columns), the sums in order of k.
 
     Columns are a multiple of LANES; `_row` is the distance of rows, 0 for one row that all share.
@@ -242,11 +258,11 @@ def product(x, x_row, w, w_row, begin, begin_row, c, c_row, rows, columns, depth
             begin, begin_row = c, c_row
         j = 0
         while j < columns:
-            wide = 2 * LANES if broad() and j + 2 * LANES <= columns else LANES
+            wide = _width(columns - j)
             i, blocks = 0, -(-rows // TALLEST)
             while i < rows:
                 tall = -(-(rows - i) // blocks)
-                _tile(
+                product_tile(
                     tall, wide, after(x, i * x_row + k), x_row, after(w, k * w_row + j), w_row,
                     after(begin, i * begin_row + j), begin_row, after(c, i * c_row + j), c_row,
                     deep,
@@ -254,36 +270,6 @@ def product(x, x_row, w, w_row, begin, begin_row, c, c_row, rows, columns, depth
                 i += tall
                 blocks -= 1
             j += wide
-
-
-@inner
-def _tile(rows, wide, x, x_row, w, w_row, begin, begin_row, c, c_row, depth):
-    """The tile of that many rows."""
-    if broad() and wide > LANES:
-        if rows == 6:
-            pair6(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-        elif rows == 5:
-            pair5(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-        elif rows == 4:
-            pair4(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-        elif rows == 3:
-            pair3(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-        elif rows == 2:
-            pair2(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-        else:
-            pair1(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-    elif rows == 6:
-        tile6(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-    elif rows == 5:
-        tile5(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-    elif rows == 4:
-        tile4(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-    elif rows == 3:
-        tile3(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-    elif rows == 2:
-        tile2(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
-    else:
-        tile1(x, x_row, w, w_row, begin, begin_row, c, c_row, depth)
 
 
 @inner
@@ -295,50 +281,27 @@ def update_weights(x, x_row, d, d_row, depth, p, first, second, rows, columns, r
     for i in range(0, rows, UPDATED):
         j = 0
         while j < columns:
-            wide = 2 * LANES if broad() and j + 2 * LANES <= columns else LANES
-            at = i * columns + j
-            _update_tiles(
-                after(x, i), x_row, after(d, j), d_row, depth, after(p, at), after(first, at),
-                after(second, at), columns, rule, optimizer, wide,
+            wide, at = _width(columns - j), i * columns + j
+            update_tile(
+                optimizer, wide, after(x, i), x_row, after(d, j), d_row, depth,
+                after(p, at), after(first, at), after(second, at), columns, rule,
             )  # fmt: skip
             j += wide
 
 
 @inner
-def _update_tiles(x, x_row, d, d_row, depth, p, first, second, p_row, rule, optimizer, wide):
-    """The tile of that optimizer."""
-    if broad() and wide > LANES:
-        if optimizer == SGD:
-            sgd_pair(x, x_row, d, d_row, depth, p, first, second, p_row, rule)
-        elif optimizer == NESTEROV:
-            nesterov_pair(x, x_row, d, d_row, depth, p, first, second, p_row, rule)
-        elif optimizer == RMSPROP:
-            rmsprop_pair(x, x_row, d, d_row, depth, p, first, second, p_row, rule)
-        else:
-            adam_pair(x, x_row, d, d_row, depth, p, first, second, p_row, rule)
-    elif optimizer == SGD:
-        sgd_tile(x, x_row, d, d_row, depth, p, first, second, p_row, rule)
-    elif optimizer == NESTEROV:
-        nesterov_tile(x, x_row, d, d_row, depth, p, first, second, p_row, rule)
-    elif optimizer == RMSPROP:
-        rmsprop_tile(x, x_row, d, d_row, depth, p, first, second, p_row, rule)
-    else:
-        adam_tile(x, x_row, d, d_row, depth, p, first, second, p_row, rule)
+def _width(columns):
+    """Of the next tile, where so many columns are left."""
+    return widest() if columns >= widest() else LANES
 
 
 @inner
 def update(gradient, p, first, second, size, rule, optimizer):
     """Update parameters p by their gradient; size is a multiple of LANES."""
     for i in range(0, size, LANES):
-        g, q, m, v = after(gradient, i), after(p, i), after(first, i), after(second, i)
-        if optimizer == SGD:
-            sgd(g, q, m, v, rule)
-        elif optimizer == NESTEROV:
-            nesterov(g, q, m, v, rule)
-        elif optimizer == RMSPROP:
-            rmsprop(g, q, m, v, rule)
-        else:
-            adam(g, q, m, v, rule)
+        update_lanes(
+            optimizer, after(gradient, i), after(p, i), after(first, i), after(second, i), rule
+        )
 
 
 @inner

@@ -1,0 +1,73 @@
+"""What is compiled for which processor, and where it is kept."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.registry import cpu_target
+
+TARGETS = ("native", "x86-64-v3")
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function that others call, once per kinds of arguments and processor.
+
+    What is compiled is kept beside the source, in `__pycache__`. Numba would take it for current
+    as long as the function's own file is unchanged; here it is current as long as every file of
+    this package is.
+    """
+    dispatcher = njit(nogil=True, error_model="numpy", cache=True)(function)
+    dispatcher._cache = _Cache(function)
+    return dispatcher
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    def __init__(self, function: Callable[..., Any]):
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=_sources(),
+        )
+
+
+@cache
+def _sources() -> str:
+    """The digest of this package's files."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def choose_target(target: str) -> None:
+    """Compile for a processor, in this process and those it starts; before anything is compiled.
+
+    Args:
+        target: "native", this machine; or "x86-64-v3", any with AVX2 and FMA, without AVX-512.
+            Other speed, the same bits.
+
+    Raises:
+        ValueError: neither of them.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"'{target}' is none of {', '.join(TARGETS)}")
+    if target != "native":
+        os.environ |= {"NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": ""}
+
+
+def warn_without_fma() -> None:
+    """Warn where a product with a sum is not one instruction: the same bits, very slowly."""
+    name, features = cpu_target.target_context.codegen().magic_tuple()[1:]
+    if features and "+fma" not in features.split(","):
+        warnings.warn(
+            f"{name} has no fused multiply-add (FMA): training is some 70 times slower, with the "
+            "same results",
+            stacklevel=2,
+        )
