@@ -3,13 +3,11 @@
 Prints one line of JSON: what it measured, how long it took to start, and its peak memory.
 """
 
-import json
 import resource
 import sys
-from typing import Any
 
 from benchmarks.contenders import by_name
-from benchmarks.measuring import FULL, QUICK, Outcome, SkipError
+from benchmarks.measuring import FULL, QUICK, Round, SkipError
 
 
 def main(name: str, spawned: str, *flags: str) -> None:
@@ -20,24 +18,28 @@ def main(name: str, spawned: str, *flags: str) -> None:
         spawned: Unix time at which this process was asked for.
         flags: `--quick` or nothing.
     """
-    size = QUICK if "--quick" in flags else FULL
+    print(measure(name, float(spawned), "--quick" in flags).model_dump_json())
+
+
+def measure(name: str, spawned: float, quick: bool) -> Round:
+    """One round of a contender, its start-up and the memory of its largest process."""
     try:
-        outcome = by_name(name).work()(size)
+        outcome = by_name(name).work()(QUICK if quick else FULL)
     except (SkipError, ModuleNotFoundError) as reason:
-        print(json.dumps({"skipped": str(reason)}))
-        return
-    print(json.dumps(outcome.as_dict() | _costs(outcome, float(spawned))))
+        return Round(skipped=str(reason))
+    return Round(
+        samples=outcome.samples,
+        compile_seconds=outcome.compile_seconds,
+        facts=outcome.facts,
+        peak_bytes=_peak_bytes(),
+        startup_seconds=min((s.started - spawned for s in outcome.samples), default=None),
+    )
 
 
-def _costs(outcome: Outcome, spawned: float) -> dict[str, Any]:
-    """Start-up (imports and data; without compilation) and the memory of the largest process."""
+def _peak_bytes() -> int:
     people = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = max(resource.getrusage(who).ru_maxrss for who in people) * unit
-    costs: dict[str, Any] = {"peak_bytes": peak}
-    if outcome.samples:
-        costs["startup_seconds"] = min(s.started for s in outcome.samples) - spawned
-    return costs
+    return max(resource.getrusage(who).ru_maxrss for who in people) * unit
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from benchmarks.measuring import Runs
 from benchmarks.protocol import CIFAR_BATCH, CIFAR_WIDTHS, EPOCHS, SONAR_BATCH, SONAR_WIDTHS
-from benchmarks.summary import Results, fact, times
+from benchmarks.summary import fact, times
 
 # Per parameter: numbers of 4 bytes that an optimizer step reads and writes, and its operations.
 # SGD with momentum: reads and writes p and v; Adam: p, m and s. A gradient can be used where it is
@@ -118,22 +119,22 @@ CIFAR_CASE = Case(
 )
 
 
-def floors(results: Results) -> list[Floor]:
+def floors(runs: Runs) -> list[Floor]:
     """Sonar and CIFAR-10, on one core and on all; empty where the machine was not measured."""
-    if fact(results, "machine", "one_core_flops") is None:
+    if fact(runs, "machine", "one_core_flops") is None:
         return []
     return [
-        _floor(results, "one_core", SONAR_CASE, "foldwise-sonar-one-core"),
-        _floor(results, "all_cores", SONAR_CASE, "foldwise-sonar-10"),
-        _floor(results, "one_core", CIFAR_CASE, "foldwise-cifar-one-core"),
-        _floor(results, "all_cores", CIFAR_CASE, "foldwise-cifar"),
+        _floor(runs, "one_core", SONAR_CASE, "foldwise-sonar-one-core"),
+        _floor(runs, "all_cores", SONAR_CASE, "foldwise-sonar-10"),
+        _floor(runs, "one_core", CIFAR_CASE, "foldwise-cifar-one-core"),
+        _floor(runs, "all_cores", CIFAR_CASE, "foldwise-cifar"),
     ]
 
 
-def _floor(results: Results, share: str, case: Case, contender: str) -> Floor:
-    peak = fact(results, "machine", f"{share}_flops") or 1.0
-    bandwidth = fact(results, "machine", f"{share}_{case.copy}") or 1.0
-    found = times(results, contender, case.variant)
+def _floor(runs: Runs, share: str, case: Case, contender: str) -> Floor:
+    peak = fact(runs, "machine", f"{share}_flops") or 1.0
+    bandwidth = fact(runs, "machine", f"{share}_{case.copy}") or 1.0
+    found = times(runs, contender, case.variant)
     return Floor(
         text=f"{case.text}, {share.replace('_', ' ')}",
         flops=case.steps * sum(phase.flops for phase in case.step.values()),

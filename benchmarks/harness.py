@@ -1,29 +1,23 @@
 """Run contenders in turn (A B C A B C …), each in a fresh process, and collect what they say."""
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from benchmarks.contenders import Contender
 from benchmarks.machine import describe
+from benchmarks.measuring import Results, Round, Settings
 
 ROOT = Path(__file__).parent.parent
 
 
-def measure(contenders: Iterable[Contender], rounds: int, quick: bool) -> dict[str, Any]:
-    """All rounds.
-
-    Returns:
-        `machine`, `settings`, and `runs`: by contender a list of its rounds as `child` prints
-        them. A contender that cannot run is asked once and has `skipped`.
-    """
+def measure(contenders: Iterable[Contender], rounds: int, quick: bool) -> Results:
+    """All rounds. A contender that cannot run is asked once."""
     contenders = list(contenders)
-    runs: dict[str, list[dict[str, Any]]] = {c.name: [] for c in contenders}
+    runs: dict[str, list[Round]] = {c.name: [] for c in contenders}
     done = 0
     try:
         for done in range(rounds):
@@ -31,16 +25,16 @@ def measure(contenders: Iterable[Contender], rounds: int, quick: bool) -> dict[s
         done = rounds
     except KeyboardInterrupt:
         _say("stopped: what was measured so far counts\n")
-    settings = {"rounds": done, "quick": quick, "date": time.strftime("%Y-%m-%d")}
-    return {"machine": describe(), "settings": settings, "runs": runs}
+    settings = Settings(rounds=done, quick=quick, date=time.strftime("%Y-%m-%d"))
+    return Results(machine=describe(), settings=settings, runs=runs)
 
 
 def _round(
-    contenders: list[Contender], runs: dict[str, list[dict[str, Any]]], title: str, quick: bool
+    contenders: list[Contender], runs: dict[str, list[Round]], title: str, quick: bool
 ) -> None:
     """Every contender once; adds to `runs`."""
     for place, contender in enumerate(contenders, start=1):
-        if any("skipped" in run for run in runs[contender.name]):
+        if any(run.skipped for run in runs[contender.name]):
             continue
         _say(f"{title}, {place}/{len(contenders)}: {contender.name} … ")
         begun = time.perf_counter()
@@ -48,7 +42,7 @@ def _round(
         _say(f"{time.perf_counter() - begun:.1f} s\n")
 
 
-def _run(contender: Contender, quick: bool) -> dict[str, Any]:
+def _run(contender: Contender, quick: bool) -> Round:
     """One round of one contender. One that fails says so in the table; the others go on."""
     command = [sys.executable, "-m", "benchmarks.child", contender.name, str(time.time())]
     done = subprocess.run(
@@ -61,9 +55,8 @@ def _run(contender: Contender, quick: bool) -> dict[str, Any]:
     )
     if done.returncode:
         _say(f"failed:\n{done.stderr}\n")
-        return {"skipped": f"failed: {done.stderr.strip().splitlines()[-1:]}"}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        return Round(skipped=f"failed: {done.stderr.strip().splitlines()[-1:]}")
+    return Round.model_validate_json(done.stdout.splitlines()[-1])
 
 
 def _say(text: str) -> None:

@@ -30,7 +30,7 @@ from benchmarks.protocol import (
     SONAR_WIDTHS,
 )
 from foldwise.datasets.prepared import Dataset
-from foldwise.splits import Split
+from foldwise.numerics.split import Split
 
 BETA1, BETA2, ADAM_EPS = 0.9, 0.999, 1e-8
 NORM_EPS, NORM_MOMENTUM = 1e-5, 0.1

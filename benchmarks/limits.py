@@ -7,9 +7,9 @@ from functools import partial
 
 import torch
 
-from benchmarks.machine import cores
 from benchmarks.measuring import Outcome, Size
 from benchmarks.parallel import in_processes
+from foldwise.core.environment import cores
 
 COPIES = {"cache": 2**20, "state": 3 * 2**20, "memory": 2**29}  # bytes read and written together
 PRODUCT = 1536  # rows and columns of the large matrix product

@@ -3,32 +3,42 @@
 import os
 import platform
 import re
-import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from pydantic import Field
+
+from foldwise.core.environment import cores
+from foldwise.core.files import Record
 
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "jax", "jaxlib", "dvc", "mlflow")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "FOLDWISE_WORKERS", "FOLDWISE_DEVICE")
 
 
-def describe() -> dict[str, Any]:
-    """Cores, CPU model, memory in GiB, versions, and what the environment says of threads."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": cores(),
-        "memory_gib": _memory_gib(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "versions": versions(PACKAGES),
-        "environment": {name: os.environ.get(name) for name in THREAD_VARIABLES},
-    }
+class Machine(Record):
+    """Cores, CPU model, memory, versions, and what the environment says of threads."""
+
+    cpu: str
+    cores: int
+    memory_gib: float | None
+    system: str
+    python: str
+    versions: dict[str, str | None]
+    environment: dict[str, str | None] = Field(default_factory=dict)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+def describe() -> Machine:
+    """This machine."""
+    return Machine(
+        cpu=_cpu_model(),
+        cores=cores(),
+        memory_gib=_memory_gib(),
+        system=platform.system(),
+        python=platform.python_version(),
+        versions=versions(PACKAGES),
+        environment={name: os.environ.get(name) for name in THREAD_VARIABLES},
+    )
 
 
 def versions(packages: Iterable[str]) -> dict[str, str | None]:

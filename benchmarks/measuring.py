@@ -1,11 +1,15 @@
 """What one measurement is. Imports nothing heavy: the harness itself must stay small."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import Field
+
+from benchmarks.machine import Machine
 from benchmarks.protocol import EPOCHS
+from foldwise.core.files import Record
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,42 @@ class Outcome:
     compile_seconds: float = 0.0
     facts: dict[str, float] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+
+class Round(Record):
+    """One round of one contender, in a process of its own.
+
+    Attributes:
+        skipped: why it did not run; then there is nothing else.
+        samples: see `Outcome`, like `compile_seconds` and `facts`.
+        peak_bytes: memory of the largest process.
+        startup_seconds: imports and data, without compilation.
+    """
+
+    skipped: str | None = None
+    samples: list[Sample] = Field(default_factory=list)
+    compile_seconds: float = 0.0
+    facts: dict[str, float] = Field(default_factory=dict)
+    peak_bytes: int | None = None
+    startup_seconds: float | None = None
+
+
+Runs = Mapping[str, Sequence[Round]]  # contender → its rounds
+
+
+class Settings(Record):
+    """How it was measured."""
+
+    rounds: int
+    quick: bool
+    date: str
+
+
+class Results(Record):
+    """benchmarks/results.json."""
+
+    machine: Machine
+    settings: Settings
+    runs: dict[str, list[Round]]
 
 
 class SkipError(Exception):

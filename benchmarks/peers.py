@@ -31,7 +31,7 @@ from benchmarks.protocol import (
     SONAR_RATE,
 )
 from foldwise.datasets.prepared import Dataset
-from foldwise.splits import Split
+from foldwise.numerics.split import Split
 
 
 def need(package: str) -> Any:

@@ -7,33 +7,77 @@ as many stages.
 """
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from benchmarks.contenders import chosen
 from benchmarks.harness import ROOT, measure
+from benchmarks.measuring import Round, Runs
+from benchmarks.report import goals
 from benchmarks.stages import Stage, by_kind, stages
-from benchmarks.summary import Results, Spread, ratio_of_medians, spread, table, times
+from benchmarks.summary import Spread, ratio_of_medians, spread, times
 from benchmarks.targets import Target
-from foldwise.core import config, paths
+from foldwise.core import config, files, paths
 from foldwise.core.config import Config, Variant
-from foldwise.core.files import write_text
+from foldwise.core.environment import MIRROR, TELEMETRY_OFF, TRACKING
+from foldwise.core.files import Record
+from foldwise.core.processes import exit_after
 from foldwise.datasets.prepared import load_meta
+from foldwise.wording.tables import aligned
 
 OUTPUT = ROOT / "benchmarks/pipeline.json"
 EARLIER = ("dvc.lock", "metrics", "comparisons")  # results in git, which `repro` would reuse
 LOOPS = ("notebook-sonar", "notebook-cifar")
 SONAR_STEPS = 300 * 12  # of a Sonar model, the unit of its times
 SLOW_KINDS = ("train", "track")
+STAGES = ["stage", "count", "seconds", "longest"]
 Lines = list[tuple[float, str]]
+
+
+class PipelineRound(Record):
+    """One `dvc repro` from an empty workspace.
+
+    Attributes:
+        loops: the notebook's loops, measured before it.
+        seconds: of all of it.
+        until_first_stage: seconds.
+        stages: in order.
+    """
+
+    loops: dict[str, list[Round]]
+    seconds: float
+    until_first_stage: float
+    stages: list[Stage]
+
+
+class Work(NamedTuple):
+    """How many networks a variant trains (`refit` included), and in how many steps."""
+
+    models: int
+    steps: int
+
+
+class Measured(Record):
+    """benchmarks/pipeline.json.
+
+    Attributes:
+        compiling: seconds to compile the step, which belong to the installation.
+        rounds: see `PipelineRound`.
+        idle: seconds of `dvc repro` with nothing to do, here and in a trivial repository.
+        work: of every variant.
+    """
+
+    compiling: float
+    rounds: list[PipelineRound]
+    idle: list[tuple[float, float]]
+    work: dict[str, Work]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,32 +87,42 @@ def main(arguments: list[str] | None = None) -> None:
     if options.rounds < 1:
         parser.error(f"--rounds: {options.rounds} is not a whole number above 0")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        clone, trivial = Path(folder) / "clone", Path(folder) / "trivial"
-        make_clone(clone)
-        compiling = compile_kernels(clone)
-        rounds = [one_round(clone) for _ in range(options.rounds)]
-        make_trivial(trivial, len(rounds[0]["stages"]))
-        idle = [(repro(clone)[0], repro(trivial)[0]) for _ in range(options.idle)]
-        asked = work(config.load(clone / paths.PARAMS), clone)
-    measured = {"compiling": compiling, "rounds": rounds, "idle": idle, "work": asked}
-    measured["text"] = text(measured)
-    print(measured["text"])
-    write_text(options.output, json.dumps(measured, indent=1) + "\n")
+        measured = _measure(Path(folder), options.rounds, options.idle)
+    print(text(measured))
+    files.write_record(options.output, measured)
 
 
-def one_round(clone: Path) -> dict[str, Any]:
-    """The notebook's loops, then `dvc repro` without any results: seconds, and when they began."""
-    loops = measure(chosen(LOOPS), rounds=1, quick=False)
+def _measure(folder: Path, rounds: int, idle: int) -> Measured:
+    clone, trivial = folder / "clone", folder / "trivial"
+    make_clone(clone)
+    compiling = compile_kernels(clone)
+    done = [one_round(clone) for _ in range(rounds)]
+    make_trivial(trivial, len(done[0].stages))
+    return Measured(
+        compiling=compiling,
+        rounds=done,
+        idle=[(repro(clone)[0], repro(trivial)[0]) for _ in range(idle)],
+        work=work(config.load(clone / paths.PARAMS), clone),
+    )
+
+
+def read(path: Path) -> Measured:
+    """What was measured.
+
+    Raises:
+        DamagedError: the file is not what was written.
+    """
+    return files.read_record(path, Measured, "`python -m benchmarks.pipeline` makes it")
+
+
+def one_round(clone: Path) -> PipelineRound:
+    """The notebook's loops, then `dvc repro` without any results."""
+    loops = measure(chosen(LOOPS), rounds=1, quick=False).runs
     # The compiled step stays, which is in __pycache__ and belongs to the installation.
     subprocess.run(["git", "clean", "-xdffq", "-e", "__pycache__"], cwd=clone, check=True)
     seconds, lines = repro(clone, progress=True)
     until_first, found = stages(lines, seconds)
-    return {
-        "loops": {"runs": loops["runs"]},
-        "seconds": seconds,
-        "until_first_stage": until_first,
-        "stages": [[stage.name, stage.seconds] for stage in found],
-    }
+    return PipelineRound(loops=loops, seconds=seconds, until_first_stage=until_first, stages=found)
 
 
 def make_clone(target: Path) -> None:
@@ -88,7 +142,7 @@ def make_clone(target: Path) -> None:
 def compile_kernels(clone: Path) -> float:
     """Compile the training step as `make setup` does, and count it to the installation: seconds."""
     begun = time.perf_counter()
-    command = "from foldwise.engine import kernels; kernels.prepare()"
+    command = "from foldwise.engine import mlp; mlp.compile_ahead()"
     subprocess.run([sys.executable, "-c", command], cwd=clone, env=_environ(clone), check=True)
     return time.perf_counter() - begun
 
@@ -141,79 +195,85 @@ def repro(folder: Path, progress: bool = False) -> tuple[float, Lines]:
 
 def _environ(folder: Path) -> dict[str, str]:
     """This environment, with the clone's own code and the mirror that this project has."""
-    chosen = os.environ.get("FOLDWISE_MIRROR") or config.load(ROOT / paths.PARAMS).data.mirror
+    chosen = os.environ.get(MIRROR) or config.load(ROOT / paths.PARAMS).data.mirror
     mirror = chosen if not chosen or "://" in chosen else str((ROOT / chosen).resolve())
-    kept = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    return kept | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": str(folder / "src"),
-        "FOLDWISE_MIRROR": mirror or "",
-        "DVC_NO_ANALYTICS": "true",
-        "DO_NOT_TRACK": "true",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
+    kept = {name: value for name, value in os.environ.items() if name != TRACKING}
+    return (
+        kept
+        | TELEMETRY_OFF
+        | {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": str(folder / "src"),
+            MIRROR: mirror or "",
+        }
+    )
 
 
 # --- the same training in the notebook's loops ------------------------------------------------
 
 
-def work(settings: Config, root: Path) -> dict[str, list[int]]:
-    """For every variant, how many networks are trained (`refit` included) and in how many steps."""
+def work(settings: Config, root: Path) -> dict[str, Work]:
+    """What every variant of params.yaml trains."""
     return {
-        name: list(_work(variant, load_meta(root / paths.prepared(variant.dataset)).rows))
+        name: _work(variant, load_meta(root / paths.prepared(variant.dataset)).rows)
         for name, variant in settings.resolved.items()
     }
 
 
-def _work(variant: Variant, rows: int) -> tuple[int, int]:
+def _work(variant: Variant, rows: int) -> Work:
     folds, repeats = variant.cv.folds, variant.cv.repeats
     sizes = [rows - len(range(fold, rows, folds)) for fold in range(folds)] * repeats + [rows]
     batches = sum(-(-size // variant.training.batch_size) for size in sizes)
-    return len(sizes), variant.training.epochs * batches
+    return Work(len(sizes), variant.training.epochs * batches)
 
 
-def notebook_seconds(asked: dict[str, list[int]], results: Results) -> float | None:
+def notebook_seconds(asked: Mapping[str, Work], loops: Runs) -> float | None:
     """What the notebook's loops would take for it, by their measured time per step."""
     total = 0.0
-    for name, (_, steps) in asked.items():
-        milliseconds = _step_milliseconds(name, results)
+    for name, work in asked.items():
+        milliseconds = _step_milliseconds(name, loops)
         if milliseconds is None:
             return None
-        total += milliseconds * steps / 1000
+        total += milliseconds * work.steps / 1000
     return total
 
 
-def _step_milliseconds(name: str, results: Results) -> float | None:
+def _step_milliseconds(name: str, loops: Runs) -> float | None:
     """Of the loop that trains such a variant: the notebook's nearest."""
     sonar = name.startswith("sonar")
     kinds = ("input-dropout", "hidden-dropout", "baseline") if sonar else ("batchnorm", "plain")
     kind = next((kind for kind in kinds if kind in name), kinds[-1])
     loop, study = ("notebook-sonar", "sonar") if sonar else ("notebook-cifar", "cifar10")
-    found = times(results, loop, f"{study}-{kind}")
+    found = times(loops, loop, f"{study}-{kind}")
     return None if found is None else found.median / (SONAR_STEPS if sonar else 1)
 
 
 # --- text -------------------------------------------------------------------------------------
 
 
-def text(measured: dict[str, Any]) -> str:
-    """The table of stages and the targets, in Markdown."""
-    rounds = measured["rounds"]
-    kinds = [by_kind(Stage(*stage) for stage in each["stages"]) for each in rounds]
-    headers = ["stage", ">count", ">seconds", ">longest"]
-    rows = [["(until the first)", "", _shown(each["until_first_stage"] for each in rounds), ""]]
+def text(measured: Measured) -> str:
+    """The targets and the table of stages, for a terminal."""
+    rounds = measured.rounds
+    kinds = [by_kind(each.stages) for each in rounds]
+    rows = [
+        STAGES,
+        ["(until the first)", "", _shown(each.until_first_stage for each in rounds), ""],
+    ]
     for kind, first in kinds[0].items():
         seconds = [each[kind] for each in kinds]
         rows.append([kind, str(len(first)), _shown(map(sum, seconds)), _shown(map(max, seconds))])
-    count = str(len(rounds[0]["stages"]))
-    rows.append(["**all**", count, _shown(each["seconds"] for each in rounds), ""])
-    lines = "\n".join(f"- {target.line()}" for target in targets(measured))
-    title = "### The whole `dvc repro` from an empty workspace"
-    told = (
+    count = str(len(rounds[0].stages))
+    rows.append(["all", count, _shown(each.seconds for each in rounds), ""])
+    lines = [
+        "The whole `dvc repro` from an empty workspace",
+        *goals(targets(measured)),
+        "",
+        *aligned(rows, left={0}),
+        "",
         f"Rounds: {len(rounds)}, each begun with the notebook's loops. Before them, in the "
-        f"installation: {measured['compiling']:.0f} s to compile the step."
-    )
-    return f"{title}\n\n{lines}\n\n{table(headers, rows)}\n\n{told} {_idle(measured)}"
+        f"installation: {measured.compiling:.0f} s to compile the step. {_idle(measured)}",
+    ]
+    return "\n".join(lines)
 
 
 def _shown(values: Iterable[float], digits: int = 1) -> str:
@@ -221,37 +281,37 @@ def _shown(values: Iterable[float], digits: int = 1) -> str:
     return found.show(digits) if found else ""
 
 
-def _idle(measured: dict[str, Any]) -> str:
+def _idle(measured: Measured) -> str:
     """Seconds of a run with nothing to do, here and in the trivial repository."""
-    shown = [found.show(2, " s") for each in zip(*measured["idle"], strict=True)
+    shown = [found.show(2, " s") for each in zip(*measured.idle, strict=True)
              if (found := spread(each))]  # fmt: skip
     return f"With nothing to do: {' against '.join(shown)} in a trivial repository." * bool(shown)
 
 
-def targets(measured: dict[str, Any]) -> list[Target]:
+def targets(measured: Measured) -> list[Target]:
     """Whole pipeline, its stages, tracking, and a run with nothing to do."""
-    rounds, asked = measured["rounds"], measured["work"]
-    kinds = [by_kind(Stage(*stage) for stage in each["stages"]) for each in rounds]
+    rounds, asked = measured.rounds, measured.work
+    kinds = [by_kind(each.stages) for each in rounds]
     others = [max(max(s) for kind, s in k.items() if kind not in SLOW_KINDS) for k in kinds]
-    models = sum(count for count, _ in asked.values())
-    loops = [notebook_seconds(asked, each["loops"]) for each in rounds]
+    models = sum(work.models for work in asked.values())
+    loops = [notebook_seconds(asked, each.loops) for each in rounds]
     minutes = _shown((seconds / 60 for seconds in loops if seconds is not None), 0)
-    name = f"the notebook's loops for the same {models} models, {minutes or '?'} minutes,"
-    ours, trivial = zip(*measured["idle"], strict=True) if measured["idle"] else ((), ())
+    loop = f"the notebook's loops for the same {models} models ({minutes or '?'} minutes)"
+    ours, trivial = zip(*measured.idle, strict=True) if measured.idle else ((), ())
     return [
-        Target(f"{name} over the whole pipeline", _over(loops, rounds), 15, True),
-        Target("longest stage but train and track", spread(others), 5, False, " s"),
-        Target("track, per fold run with its model",
+        Target(f"whole pipeline: times as fast as {loop}", _over(loops, rounds), 15, True),
+        Target("longest stage, `train` and `track` apart", spread(others), 5, False, " s"),
+        Target("`track`: a split's run with its model",
                spread([sum(k["track"]) / models for k in kinds]), 0.1, False, " s", 3),
-        Target("`dvc repro` with nothing to do over a trivial repository's",
+        Target("`dvc repro` with nothing to do: time relative to a trivial repository",
                ratio_of_medians(ours, trivial), 1.3, False, digits=2),
     ]  # fmt: skip
 
 
-def _over(loops: Sequence[float | None], rounds: Sequence[dict[str, Any]]) -> Spread | None:
+def _over(loops: Sequence[float | None], rounds: Sequence[PipelineRound]) -> Spread | None:
     """How many times as long as the pipeline the loops take, within each round."""
     pairs = zip(loops, rounds, strict=True)
-    return spread([slow / each["seconds"] for slow, each in pairs if slow is not None])
+    return spread([slow / each.seconds for slow, each in pairs if slow is not None])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -269,4 +329,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    exit_after(main)

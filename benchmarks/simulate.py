@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Never
 
 import numpy as np
 from scipy import stats
@@ -238,7 +239,7 @@ def train(variant: Variant, dataset: Dataset, runs: int, environment: Environmen
 
 
 def _counted(
-    bar: "tqdm[None]", work: Callable[[], tuple[np.ndarray, np.ndarray]]
+    bar: "tqdm[Never]", work: Callable[[], tuple[np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
     with redirect_stderr(io.StringIO()):  # the progress bar of each training
         right, fold = work()

@@ -1,11 +1,13 @@
-"""Medians, ratios and tables. Pure; imports nothing heavy."""
+"""Medians and ratios of rounds. Pure; imports nothing heavy."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any
+from typing import Literal
 
-Results = Mapping[str, Any]  # as `harness.measure` returns it
+from benchmarks.measuring import Runs
+
+Cost = Literal["peak_bytes", "startup_seconds", "compile_seconds"]
 
 
 @dataclass(frozen=True)
@@ -29,28 +31,27 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(median(values), min(values), max(values)) if values else None
 
 
-def rounds(results: Results, contender: str) -> list[dict[str, float]]:
+def rounds(runs: Runs, contender: str) -> list[dict[str, float]]:
     """For each round of a contender, milliseconds per model or per step by variant."""
     found = [
-        {s["workload"].split("/")[0]: 1000 * s["seconds"] / s["count"] for s in run["samples"]}
-        for run in results["runs"].get(contender, [])
-        if "skipped" not in run
+        {sample.workload.split("/")[0]: sample.milliseconds for sample in one.samples}
+        for one in runs.get(contender, [])
     ]
     return [times for times in found if times]
 
 
-def times(results: Results, contender: str, variant: str) -> Spread | None:
+def times(runs: Runs, contender: str, variant: str) -> Spread | None:
     """Milliseconds per model or per step of one variant."""
-    return spread([r[variant] for r in rounds(results, contender) if variant in r])
+    return spread([r[variant] for r in rounds(runs, contender) if variant in r])
 
 
-def ratios(results: Results, slow: str, fast: str) -> list[float]:
+def ratios(runs: Runs, slow: str, fast: str) -> list[float]:
     """How many times as long `slow` takes as `fast`, for each round that both have.
 
     Rounds are paired, because the machine's speed drifts; within a round the times of the
     variants that both trained are averaged first.
     """
-    pairs = zip(rounds(results, slow), rounds(results, fast), strict=False)
+    pairs = zip(rounds(runs, slow), rounds(runs, fast), strict=False)
     return [_ratio(a, b) for a, b in pairs if a.keys() & b.keys()]
 
 
@@ -67,46 +68,29 @@ def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Spread |
     return Spread(median(above) / median(below), min(pairs), max(pairs))
 
 
-def fastest(results: Results, contenders: Iterable[str]) -> str | None:
+def fastest(runs: Runs, contenders: Iterable[str]) -> str | None:
     """The contender whose median over rounds, averaged over variants, is smallest."""
     found = {}
     for name in contenders:
-        measured = [fmean(r.values()) for r in rounds(results, name)]
+        measured = [fmean(r.values()) for r in rounds(runs, name)]
         if measured:
             found[name] = median(measured)
     return min(found, key=lambda name: found[name]) if found else None
 
 
-def fact(results: Results, contender: str, name: str) -> float | None:
-    """Median over rounds of one of a contender's own facts or costs."""
-    runs = results["runs"].get(contender, [])
-    values = [{**run, **run.get("facts", {})}.get(name) for run in runs]
-    known = [value for value in values if value is not None]
+def fact(runs: Runs, contender: str, name: str) -> float | None:
+    """Median over rounds of one of a contender's own facts."""
+    values = [one.facts[name] for one in runs.get(contender, []) if name in one.facts]
+    return median(values) if values else None
+
+
+def cost(runs: Runs, contender: str, name: Cost) -> float | None:
+    """Median over rounds of what a contender took besides time."""
+    values = [getattr(one, name) for one in runs.get(contender, [])]
+    known = [value for value in values if value]
     return median(known) if known else None
 
 
-def skipped(results: Results, contender: str) -> str | None:
+def skipped(runs: Runs, contender: str) -> str | None:
     """Why a contender did not run."""
-    reasons = [run["skipped"] for run in results["runs"].get(contender, []) if "skipped" in run]
-    return reasons[0] if reasons else None
-
-
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown whose columns are padded, so that it reads in a terminal; numbers to the right.
-
-    A header that starts with `>` is of a column of numbers.
-    """
-    right = [header.startswith(">") for header in headers]
-    lines = [[header.removeprefix(">") for header in headers], *[list(row) for row in rows]]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(headers))]
-    rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)]
-    shown = [_line(line, widths, right) for line in lines]
-    return "\n".join([shown[0], _line(rule, widths, right), *shown[1:]])
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    padded = [
-        cell.rjust(width) if at_right else cell.ljust(width)
-        for cell, width, at_right in zip(cells, widths, right, strict=True)
-    ]
-    return f"| {' | '.join(padded)} |"
+    return next((one.skipped for one in runs.get(contender, []) if one.skipped), None)

@@ -21,7 +21,8 @@ from foldwise.core import paths
 from foldwise.core.config import CrossValidation, Network, Training, Variant
 from foldwise.datasets import prepared
 from foldwise.datasets.prepared import META, Dataset
-from foldwise.splits import Split, split_table, splits
+from foldwise.numerics.split import Split
+from foldwise.splits import split_table, splits_of
 
 
 def sonar_variant(name: str, epochs: int, repeats: int = 1) -> Variant:
@@ -107,7 +108,7 @@ def _made_up(name: str, shape: tuple[int, ...], classes: int, test_rows: int) ->
 
 def plan(variant: Variant, data: Dataset) -> list[Split]:
     """The variant's splits without `refit`."""
-    return [s for s in splits(table(variant, data)) if len(s.held_out)]
+    return [s for s in splits_of(table(variant, data)) if len(s.held_out)]
 
 
 def table(variant: Variant, data: Dataset) -> pd.DataFrame:

@@ -4,15 +4,14 @@ Reads metrics/ and runs/ of the variants that params.yaml declares, writes
 comparisons/<study>.json.
 """
 
-from foldwise.core import processes
+from pathlib import Path
+
+from foldwise.core import config, processes
 
 
 def main(name: str) -> None:
     """Compare the variants of one study."""
-    from pathlib import Path
-
     from foldwise.comparison import compare_study
-    from foldwise.core import config
     from foldwise.results.comparisons import write_comparison
     from foldwise.results.evaluations import read_result
 

@@ -4,13 +4,12 @@ Writes data/raw/<dataset>/ with the files and provenance.json. FOLDWISE_MIRROR s
 first.
 """
 
-from foldwise.core import processes
+from foldwise.core import config, paths, processes
+from foldwise.core.environment import Environment
 
 
 def main(name: str) -> None:
     """Download one data set."""
-    from foldwise.core import config, paths
-    from foldwise.core.environment import Environment
     from foldwise.datasets.download import download
 
     settings, environment = config.load(), Environment.read()

@@ -4,14 +4,13 @@ Reads runs/<variant>/, writes metrics/<variant>.json (numbers for `dvc metrics`)
 metrics/<variant>.csv (scores per split).
 """
 
-from foldwise.core import processes
+from pathlib import Path
+
+from foldwise.core import config, paths, processes
 
 
 def main(name: str) -> None:
     """Evaluate one variant."""
-    from pathlib import Path
-
-    from foldwise.core import config, paths
     from foldwise.evaluation import evaluate
     from foldwise.results.evaluations import write_evaluation
     from foldwise.results.runs import RunFolder

@@ -3,12 +3,11 @@
 Reads data/raw/<dataset>/, writes data/prepared/<dataset>/.
 """
 
-from foldwise.core import processes
+from foldwise.core import config, paths, processes
 
 
 def main(name: str) -> None:
     """Read one data set's raw files and write its arrays."""
-    from foldwise.core import config, paths
     from foldwise.datasets import prepared, provenance, readers
 
     config.load().dataset(name)

@@ -4,17 +4,20 @@ Reads metrics/, comparisons/ and runs/ of what params.yaml declares, writes plot
 `dvc plots` and reports/index.html.
 """
 
-from foldwise import reporting
 from foldwise.core import config, paths, processes
 
 
 def main() -> None:
     """Write plots and report."""
-    studies = reporting.load(config.load())
+    from foldwise import reporting
+    from foldwise.results.studies import read_studies
+    from foldwise.wording.results import text_table
+
+    studies = read_studies(config.load())
     reporting.write_plots(studies, paths.PLOTS)
     reporting.write_report(studies, paths.REPORT)
-    print(reporting.text_table(studies))
+    print(text_table(studies))
 
 
 if __name__ == "__main__":
-    processes.run_whole(main)
+    processes.run_stage_without_key(main)

@@ -1,11 +1,15 @@
 """Small data sets and variants for tests."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foldwise.core.config import CrossValidation, Network, Training, Variant
 from foldwise.datasets.prepared import Dataset
+from foldwise.splits import split_table, splits_of
+
+if TYPE_CHECKING:
+    from foldwise.numerics.training import Chunk
 
 
 def dataset(rows: int = 40, features: int = 6, classes: int = 2, test_rows: int = 0) -> Dataset:
@@ -62,3 +66,12 @@ def variant(
         network=Network.model_validate({"hidden": [5, 3], **(network or {})}),
         training=Training.model_validate({**base, **(training or {})}),
     )
+
+
+def chunk(v: Variant, data: Dataset) -> "Chunk":
+    """The splits with as many training rows as the first one has, for `training.train`."""
+    from foldwise.numerics.training import Chunk  # imports Numba, for tests that train alone
+
+    plan = splits_of(split_table(data.y, v.cv))
+    same = [split for split in plan if len(split.train) == len(plan[0].train)]
+    return Chunk(v.network, v.training, v.study, same)

@@ -3,27 +3,20 @@
 No test here looks at a time.
 """
 
-# ruff: noqa: E402, I001 (the root is not on the path until it is put there)
-
-import json
-import sys
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # `benchmarks` is run from the root, not installed
-
 from benchmarks import (
     __main__,
     contenders,
     floor,
     machine,
     notebook_loops,
+    parallel,
     peers,
     pipeline,
     report,
@@ -32,12 +25,15 @@ from benchmarks import (
     targets,
     workloads,
 )
-from benchmarks.measuring import QUICK, Outcome, timed
+from benchmarks.measuring import QUICK, Outcome, Results, Round, timed
 from benchmarks.parallel import in_processes
 from benchmarks.protocol import CIFAR, SONAR
-from foldwise.numerics import networks, randomness
+from torch import nn
+
+from foldwise.core import files
 from foldwise.core.config import Variant
 from foldwise.datasets.prepared import Dataset
+from foldwise.numerics import networks, randomness
 from foldwise.numerics.networks import StackedNetwork
 from foldwise.numerics.training import Chunk, train
 
@@ -141,13 +137,13 @@ def test_floor_of_a_small_network_by_hand() -> None:
     assert floor.step_seconds(step, 1, 1000) == 80 + 100 + 132
 
 
-def results(**medians: list[dict[str, float]]) -> dict[str, Any]:
+def results(**medians: list[dict[str, float]]) -> Results:
     """Results whose contenders have these milliseconds per unit, round by round."""
     runs = {
         name.replace("_", "-"): [
             {
                 "samples": [
-                    {"workload": f"{v}/10", "seconds": 2 * ms / 1000, "count": 2}
+                    {"workload": f"{v}/10", "seconds": 2 * ms / 1000, "count": 2, "started": 0}
                     for v, ms in times.items()
                 ],
                 "facts": {},
@@ -161,7 +157,8 @@ def results(**medians: list[dict[str, float]]) -> dict[str, Any]:
     }
     facts = {"cpu": "a CPU", "cores": 2, "memory_gib": 8.0, "system": "Linux", "python": "3.11"}
     settings = {"rounds": 2, "quick": False, "date": "2026-01-01"}
-    return {"machine": facts | {"versions": {"torch": "2"}}, "settings": settings, "runs": runs}
+    found = {"machine": facts | {"versions": {"torch": "2"}}, "settings": settings, "runs": runs}
+    return Results.model_validate(found)
 
 
 def test_ratios_pair_the_rounds_and_average_common_variants() -> None:
@@ -169,9 +166,9 @@ def test_ratios_pair_the_rounds_and_average_common_variants() -> None:
         slow=[{"a": 30, "b": 90}, {"a": 40, "b": 200}],
         fast=[{"a": 10, "b": 20, "c": 1}, {"a": 20, "b": 20}],
     )
-    assert summary.ratios(found, "slow", "fast") == [60 / 15, 120 / 20]
-    assert summary.fastest(found, ["slow", "fast", "absent"]) == "fast"
-    assert summary.ratios(found, "slow", "absent") == []
+    assert summary.ratios(found.runs, "slow", "fast") == [60 / 15, 120 / 20]
+    assert summary.fastest(found.runs, ["slow", "fast", "absent"]) == "fast"
+    assert summary.ratios(found.runs, "slow", "absent") == []
 
 
 def test_spread_and_its_text() -> None:
@@ -183,15 +180,6 @@ def test_spread_and_its_text() -> None:
     assert summary.ratio_of_medians([4, 6, 50], [2, 2, 10]) == summary.Spread(3.0, 2.0, 5.0)
 
 
-def test_a_table_is_padded_markdown() -> None:
-    assert summary.table(["who", ">ms"], [["a", "1"], ["long name", "1,000"]]).splitlines() == [
-        "| who       |    ms |",
-        "| --------- | ----: |",
-        "| a         |     1 |",
-        "| long name | 1,000 |",
-    ]
-
-
 @pytest.mark.parametrize(
     ("value", "at_least", "word"),
     [(20, True, "reached"), (14, True, "missed"), (14, False, "reached"), (20, False, "missed")],
@@ -199,11 +187,11 @@ def test_a_table_is_padded_markdown() -> None:
 def test_a_target_says_whether_it_was_reached(value: float, at_least: bool, word: str) -> None:
     target = targets.Target("speed", summary.Spread(value, value, value), 15, at_least)
     sign = "≥" if at_least else "≤"
-    assert target.line() == f"**{word}**  speed: {value:.1f}×; goal {sign} 15×"
+    assert target.row == ["speed", f"{value:.1f}×", f"{sign} 15×", word]
 
 
 def test_a_target_that_was_not_measured_says_so() -> None:
-    assert targets.Target("speed", None, 15, True).line().startswith("**not measured**  speed;")
+    assert targets.Target("speed", None, 15, True).row == ["speed", "–", "≥ 15×", "not measured"]
 
 
 def test_targets_of_an_engine_that_is_twenty_times_faster() -> None:
@@ -214,7 +202,7 @@ def test_targets_of_an_engine_that_is_twenty_times_faster() -> None:
         foldwise_sonar_10=[{**dict.fromkeys(SONAR, 40.0), "sonar-hidden-dropout": 80.0}],
         jax_sonar_1=[dict.fromkeys(SONAR, 50.0)] * 2,
     )
-    ten, hundred, dropout, *rest = targets.targets(found)
+    ten, hundred, dropout, *rest = targets.targets(found.runs)
     assert ten.found == summary.Spread(20.0, 20.0, 20.0)
     assert ten.reached
     assert hundred.found is not None
@@ -233,20 +221,22 @@ def test_the_report_shows_times_ratios_and_what_was_skipped() -> None:
         notebook_sonar=[dict.fromkeys(SONAR, 2000.0)],
         foldwise_sonar_1=[dict.fromkeys(SONAR, 100.0)],
     )
-    found["runs"]["skorch-sonar"] = [{"skipped": "skorch is not installed"}]
+    found.runs["skorch-sonar"] = [Round(skipped="skorch is not installed")]
     text = report.text(found)
     assert "skipped: skorch is not installed" in text
-    line = next(line for line in text.splitlines() if line.startswith("| foldwise "))
-    assert [cell.strip() for cell in line.split("|")[3:8]] == ["10", "100", "100", "100", "20.0"]
-    assert "Not measured." in text
+    line = next(line for line in text.splitlines() if line.startswith("foldwise "))
+    assert line.split()[3:8] == ["10", "100", "100", "100", "20.0"]
+    assert "Floor\nnot measured" in text
 
 
 def test_the_floor_table_has_the_distance() -> None:
     found = results(foldwise_cifar_one_core=[{"cifar10-plain": 0.5}])
     limits = {"flops": 1e11, "cache": 1e11, "state": 5e10, "memory": 1e10}
     facts = {f"{share}_{k}": v for share in ("one_core", "all_cores") for k, v in limits.items()}
-    found["runs"]["machine"] = [{"samples": [], "facts": facts}]
-    line = next(x for x in floor.floors(found) if x.text.startswith("CIFAR-10 plain, a step, one"))
+    found.runs["machine"] = [Round(facts=facts)]
+    line = next(
+        x for x in floor.floors(found.runs) if x.text.startswith("CIFAR-10 plain, a step, one")
+    )
     weights = 3072 * 64 + 64 * 32 + 32 * 10
     later = 64 * 32 + 32 * 10
     p = weights + 64 + 32 + 10
@@ -260,19 +250,24 @@ def test_the_floor_table_has_the_distance() -> None:
 def test_the_page_is_filled_between_its_marks(tmp_path: Path) -> None:
     page, written = tmp_path / "page.md", tmp_path / "results.json"
     page.write_text("above\n<!-- bench:begin -->\nstale\n<!-- bench:end -->\nbelow\n")
-    written.write_text(json.dumps(results(notebook_sonar=[dict.fromkeys(SONAR, 2000.0)])))
+    files.write_record(written, results(notebook_sonar=[dict.fromkeys(SONAR, 2000.0)]))
     __main__.write_docs(written, page, tmp_path / "absent.json")
     text = page.read_text()
     assert text.startswith("above\n<!-- bench:begin -->\na CPU, 2 cores")
     assert text.endswith("\n<!-- bench:end -->\nbelow\n")
     assert "stale" not in text
-    page.write_text("no marks")
-    with pytest.raises(ValueError, match="bench:begin"):
-        report.fill(page, "x")
 
 
-def test_the_real_page_has_the_marks() -> None:
-    assert report.BLOCK.search((ROOT / "docs/performance.md").read_text(encoding="utf-8"))
+def test_all_tables_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of results that are there, also of those in git."""
+    written = tmp_path / "results.json"
+    files.write_record(written, results(notebook_sonar=[dict.fromkeys(SONAR, 2000.0)]))
+    __main__.show(written, tmp_path / "absent.json")
+    assert "whole" not in capsys.readouterr().out
+    __main__.main(["--show"])
+    shown = capsys.readouterr().out
+    for title in ("Targets", "Sonar: ", "CIFAR-10: ", "Cost against", "Floor", "The whole `dvc"):
+        assert f"\n{title}" in shown
 
 
 # --- running ----------------------------------------------------------------------------------
@@ -282,7 +277,7 @@ def test_contenders_have_one_name_each_and_a_function() -> None:
     names = [c.name for c in contenders.ALL]
     assert len(set(names)) == len(names)
     for contender in contenders.ALL:
-        assert callable(contender.work())
+        inspect.signature(contender.work()).bind(QUICK)  # its options are arguments of it
 
 
 def test_patterns_choose_contenders() -> None:
@@ -300,27 +295,41 @@ def test_a_missing_package_is_a_reason_to_skip() -> None:
         peers.need("no_such_package")
 
 
-def test_work_in_one_process_and_samples() -> None:
+def test_setting_up_is_timed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 110.0, 111.0, 113.5])  # set-up begins, is ready; work begins, ends
+    monkeypatch.setattr(parallel.time, "time", lambda: next(clock))
     together = in_processes(_setup, 1)
-    assert together.results == [3]
-    assert together.seconds >= 0
+    assert together == parallel.Together(
+        seconds=2.5, started=111.0, setup_seconds=10.0, results=[3]
+    )
+
+
+def test_samples() -> None:
     sample = timed("work", 4, lambda: [0.5, 1.0])
     assert sample.accuracies == [0.5, 1.0]
     assert sample.milliseconds == pytest.approx(1000 * sample.seconds / 4)
-    assert json.loads(json.dumps(Outcome([sample]).as_dict()))["samples"][0]["count"] == 4
+    outcome = Outcome([sample])
+    text = Round(samples=outcome.samples, facts=outcome.facts).model_dump_json()
+    assert Round.model_validate_json(text).samples == [sample]
     assert QUICK.rows is not None
     assert QUICK.rows % 10 == 0
 
 
-def _setup(index: int) -> Any:
+def _setup(index: int) -> Callable[[], int]:
     return lambda: index + 3
 
 
-def test_the_machine_is_described() -> None:
+def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    proc = {
+        "/proc/cpuinfo": "processor : 0\nmodel name\t: A CPU\n",
+        "/proc/meminfo": "MemTotal: 3145728 kB\n",
+    }
+    monkeypatch.setattr(machine, "_read", proc.__getitem__)
+    monkeypatch.setattr(machine, "cores", lambda: 3)
     found = machine.describe()
-    assert found["cores"] >= 1
-    assert found["versions"]["torch"]
-    assert machine.versions(["no-such-package"]) == {"no-such-package": None}
+    assert (found.cpu, found.memory_gib, found.cores) == ("A CPU", 3.0, 3)
+    asked = ["numpy", "no-such-package"]
+    assert machine.versions(asked) == {"numpy": np.__version__, "no-such-package": None}
 
 
 # --- the pipeline -----------------------------------------------------------------------------
@@ -358,21 +367,35 @@ def test_work_of_the_notebook_loops_by_hand() -> None:
     )
 
 
-def test_pipeline_targets() -> None:
-    sonar = dict.fromkeys(SONAR, 3600.0)  # 1 ms a step
-    one = {
-        "loops": results(notebook_sonar=[sonar]),
-        "seconds": 10.0,
-        "until_first_stage": 1.0,
-        "stages": [["prepare@sonar", 1.0], ["train@sonar-baseline", 6.0], ["track", 2.0]],
-    }
-    rounds = [one, one | {"seconds": 12.5}, one | {"seconds": 8.0}]
-    idle, asked = [(3.0, 2.0), (3.0, 2.0)], {"sonar-baseline": [40, 200_000]}
-    measured = {"compiling": 10.0, "rounds": rounds, "idle": idle, "work": asked}
-    found = pipeline.targets(measured)
-    assert [t.found.median for t in found if t.found] == [20.0, 1.0, 0.05, 1.5]
-    assert found[0].found == summary.Spread(20.0, 16.0, 25.0)  # within each round
-    assert [t.reached for t in found] == [True, True, True, False]
-    assert "| train " in pipeline.text(measured)
-    failed = one | {"loops": {"runs": {}}}
-    assert pipeline.targets(measured | {"rounds": [failed]})[0].reached is None
+def measured(loops: Results, seconds: float = 10.0) -> pipeline.Measured:
+    """One round of a pipeline of three stages."""
+    done = [("prepare@sonar", 1.0), ("train@sonar-baseline", 6.0), ("track", 2.0)]
+    one = pipeline.PipelineRound(
+        loops=loops.runs,
+        seconds=seconds,
+        until_first_stage=1.0,
+        stages=[stages.Stage(*stage) for stage in done],
+    )
+    return pipeline.Measured(
+        compiling=10.0,
+        rounds=[one],
+        idle=[(3.0, 2.0), (3.0, 2.0)],
+        work={"sonar-baseline": pipeline.Work(40, 200_000)},
+    )
+
+
+def test_pipeline_targets(tmp_path: Path) -> None:
+    loops = results(notebook_sonar=[dict.fromkeys(SONAR, 3600.0)])  # 1 ms a step
+    rounds = [one for seconds in (10.0, 12.5, 8.0) for one in measured(loops, seconds).rounds]
+    found = measured(loops).model_copy(update={"rounds": rounds})
+    reached = pipeline.targets(found)
+    assert [t.found.median for t in reached if t.found] == [20.0, 1.0, 0.05, 1.5]
+    assert reached[0].found == summary.Spread(20.0, 16.0, 25.0)  # within each round
+    assert [t.reached for t in reached] == [True, True, True, False]
+    assert "\ntrain " in pipeline.text(found)
+    files.write_record(tmp_path / "pipeline.json", found)
+    assert pipeline.read(tmp_path / "pipeline.json") == found
+
+
+def test_a_pipeline_without_the_loops_has_no_ratio() -> None:
+    assert pipeline.targets(measured(results()))[0].reached is None

@@ -1,22 +1,31 @@
-"""The whole pipeline, through real `dvc`, on the synthetic sample, in a folder of its own.
+"""The whole pipeline, through real `dvc`, on tiny synthetic data, in a folder of its own.
 
-The tests of this file run in order on one workspace: each continues where the last one stopped.
+`project` has run once and is only read. What changes something has a copy of it.
 """
 
 import json
-import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from repositories import run
 from ruamel.yaml import YAML
 
-from foldwise import demo, reporting, tracking
+from foldwise import demo
 from foldwise.core import config, paths
+from foldwise.core.config import Config
+from foldwise.results.comparisons import Comparison, read_comparison
+from foldwise.results.evaluations import read_evaluation
+from foldwise.results.runs import RunFolder, probabilities
+from foldwise.results.studies import read_studies
+from foldwise.tracking import place
+from foldwise.wording.results import text_table
 
 ROOT = Path(__file__).parent.parent
 pytestmark = [
@@ -27,240 +36,232 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning"),
 ]
 VARIANTS = ["images-plain", "images-batchnorm", "table-baseline", "table-dropout"]
+SPLITS = {"images": 2 + 1, "table": 2 * 2 + 1}
+SMALLER = (
+    ("rows: 208", "rows: 40"),
+    ("rows: 2000", "rows: 80"),
+    ("folds: 4", "folds: 2"),
+    ("folds: 5", "folds: 2"),
+    ("epochs: 5", "epochs: 2"),
+    ("epochs: 60", "epochs: 3"),
+)
 
 
-def run(folder: Path, *command: str, ok: bool = True) -> str:
-    """Run a command in the workspace, as in an activated environment; both its outputs."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environ = {**os.environ, "PATH": path}
-    done = subprocess.run(
-        command, cwd=folder, env=environ, capture_output=True, text=True, check=False
-    )
-    output = done.stdout + done.stderr
-    assert (done.returncode == 0) == ok, output
-    return output
+@dataclass(frozen=True)
+class Project:
+    """A project's folder, and what its first `dvc repro` said."""
+
+    root: Path
+    output: str = ""
+
+    @property
+    def config(self) -> Config:
+        return config.load(self.root / paths.PARAMS)
+
+    def comparison(self, study: str) -> Comparison:
+        return read_comparison(self.root, study)
+
+    def runs(self) -> pd.DataFrame:
+        from foldwise.tracking import experiments
+
+        return experiments.table(place.store_uri(self.root))
 
 
 def stages_run(output: str) -> set[str]:
     return set(re.findall(r"Running stage '([^']+)'", output))
 
 
-def every_stage(variants: list[str]) -> set[str]:
+def every_stage() -> set[str]:
     data = {f"{stage}@{name}" for stage in ("download", "prepare") for name in ("sonar", "cifar10")}
     study = {f"{stage}@{name}" for stage in ("split", "compare") for name in ("images", "table")}
-    trained = {f"{stage}@{name}" for stage in ("train", "evaluate") for name in variants}
+    trained = {f"{stage}@{name}" for stage in ("train", "evaluate") for name in VARIANTS}
     return data | study | trained | {"report", "track"}
 
 
-def smaller(text: str) -> str:
-    """The demonstration's settings, but quicker still."""
-    for old, new in (
-        ("rows: 2000", "rows: 400"),
-        ("epochs: 5", "epochs: 2"),
-        ("epochs: 60", "epochs: 6"),
-    ):
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Reproduced, with a follower beside it; its path has spaces and letters beyond ASCII."""
+    root = tmp_path_factory.mktemp("work") / "a plâce with späces"
+    root.mkdir()
+    run(root, "git", "init", "-q")
+    run(root, "dvc", "init", "-q")
+    demo.make_workspace(ROOT, root)
+    text = (root / paths.PARAMS).read_text()
+    for old, new in SMALLER:
         assert old in text
         text = text.replace(old, new)
-    return text
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git and DVC project whose path has spaces and letters beyond ASCII."""
-    folder = tmp_path_factory.mktemp("work") / "a plâce with späces"
-    folder.mkdir()
-    run(folder, "git", "init", "-q")
-    run(folder, "dvc", "init", "-q")
-    demo.make_workspace(ROOT, folder)
-    params = folder / paths.PARAMS
-    params.write_text(smaller(params.read_text()))
-    (folder / ".gitignore").write_text((ROOT / ".gitignore").read_text())
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "commit", "-qm", "start")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def first(workspace: Path) -> str:
-    """Output of the first `dvc repro`, with a follower beside it."""
-    command = [sys.executable, "-m", "foldwise.cli", "track", "--follow", "--interval", "0.2"]
-    with subprocess.Popen(command, cwd=workspace, stderr=subprocess.PIPE) as follower:
+    (root / paths.PARAMS).write_text(text)
+    (root / ".gitignore").write_text((ROOT / ".gitignore").read_text())
+    run(root, "git", "add", "-A")
+    run(root, "git", "commit", "-qm", "start")
+    command = [sys.executable, "-m", "foldwise", "track", "--follow", "--interval", "0.2"]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) as follower:
         try:
-            output = run(workspace, "dvc", "repro")
+            output = run(root, "dvc", "repro")
         finally:
             follower.send_signal(signal.SIGINT)
-            _, errors = follower.communicate(timeout=60)
+            _, errors = follower.communicate(timeout=300)
     assert (follower.returncode, errors.count(b"\n")) == (0, 1), errors.decode()
-    return output
+    return Project(root, output)
 
 
-def commit(workspace: Path) -> None:
-    run(workspace, "git", "add", "-A")
-    run(workspace, "git", "commit", "-qm", "results")
+@pytest.fixture
+def copy(project: Project, tmp_path: Path) -> Project:
+    """To be changed; its results are committed."""
+    root = tmp_path / "copy"
+    shutil.copytree(project.root, root, symlinks=True)
+    run(root, "git", "add", "-A")
+    run(root, "git", "commit", "-qm", "results")
+    return Project(root)
 
 
-def comparison(workspace: Path, study: str) -> dict[str, object]:
-    content: dict[str, object] = json.loads((workspace / paths.comparison(study)).read_text())
-    return content
+# --- one run ----------------------------------------------------------------------------------
 
 
-def test_everything_runs_once_and_leaves_what_it_declares(workspace: Path, first: str) -> None:
-    assert stages_run(first) == every_stage(VARIANTS)
-    settings = config.load(workspace / paths.PARAMS)
-    for variant in settings.resolved.values():
-        scores = pd.read_csv(workspace / paths.scores(variant.name))
-        assert len(scores) == variant.cv.folds * variant.cv.repeats
-        assert scores["accuracy"].between(0, 1).all()
-    assert "<html" in (workspace / paths.REPORT).read_text()
-    assert run(workspace, "dvc", "status").strip() == "Data and pipelines are up to date."
-    ignored = run(workspace, "git", "status", "--short", "--untracked-files=all")
-    assert {line.split()[-1].split("/")[0] for line in ignored.splitlines()} == {
+def test_everything_runs_once_and_leaves_what_it_declares(project: Project) -> None:
+    assert stages_run(project.output) == every_stage()
+    for variant in project.config.resolved.values():
+        evaluation = read_evaluation(project.root, variant.name)
+        assert len(evaluation.scores) == variant.cv.folds * variant.cv.repeats
+        assert evaluation.scores["accuracy"].between(0, 1).all()
+        assert evaluation.metrics.metric == "accuracy"
+    assert "<html" in (project.root / paths.REPORT).read_text()
+    new = run(project.root, "git", "status", "--short", "--untracked-files=all")
+    assert {line.split()[-1].split("/")[0] for line in new.splitlines()} == {
         "metrics",
         "comparisons",
         "dvc.lock",
     }
 
 
-def test_everything_is_marked_synthetic(workspace: Path, first: str) -> None:
+def test_again_runs_nothing(project: Project) -> None:
+    assert stages_run(run(project.root, "dvc", "repro")) == set()
+
+
+def test_everything_is_marked_synthetic(project: Project) -> None:
     for name in VARIANTS:
-        assert json.loads((workspace / paths.metrics(name)).read_text())["synthetic"] is True
-    for study in ("images", "table"):
-        assert comparison(workspace, study)["edition"] == "synthetic"
-    page = (workspace / paths.REPORT).read_text()
-    assert page.lower().count("synthetic") >= 5
-    settings = config.load(workspace / paths.PARAMS)
-    assert "synthetic" in reporting.text_table(reporting.load(settings, workspace)).lower()
-    table = tracking.runs_table(tracking.store_uri({}, workspace))
-    assert len(table) > 0
+        assert read_evaluation(project.root, name).metrics.synthetic
+    for study in SPLITS:
+        assert project.comparison(study).edition == "synthetic"
+    assert (project.root / paths.REPORT).read_text().lower().count("synthetic") >= 5
+    assert "synthetic" in text_table(read_studies(project.config, project.root)).lower()
 
 
-def test_mlflow_holds_a_parent_per_variant_and_a_child_per_split(
-    workspace: Path, first: str
-) -> None:
+def test_mlflow_holds_a_parent_per_variant_and_a_child_per_split(project: Project) -> None:
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking.store_uri({}, workspace))
-    experiments = {e.name: e.experiment_id for e in client.search_experiments()}
-    assert {"images", "table"} <= set(experiments)
-    for study, splits in (("images", 4 + 1), ("table", 5 * 2 + 1)):
-        runs = client.search_runs([experiments[study]], max_results=1000)
+    client = MlflowClient(place.store_uri(project.root))
+    for study, splits in SPLITS.items():
+        experiment = client.get_experiment_by_name(study)
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
         assert len(runs) == 2 * (splits + 1)
         for each in runs:
             assert each.info.status == "FINISHED"
             assert each.data.tags["edition"] == "synthetic"
-        children = [r for r in runs if r.data.tags["role"] == "split"]
+        children = [each for each in runs if each.data.tags["role"] == "split"]
         assert len(children) == 2 * splits
-        one = next(r for r in children if r.data.tags["fold"] == "1")
+        one = next(each for each in children if each.data.tags["fold"] == "1")
         epochs = client.get_metric_history(one.info.run_id, "validation_accuracy")
         assert [point.step for point in epochs] == list(range(1, len(epochs) + 1))
         assert one.inputs.dataset_inputs
 
 
-def test_a_logged_model_predicts_what_the_run_predicted(workspace: Path, first: str) -> None:
+def test_a_logged_model_predicts_what_the_run_predicted(project: Project) -> None:
     import mlflow
     from mlflow import MlflowClient
 
-    from foldwise import results
     from foldwise.datasets import prepared
 
-    uri = tracking.store_uri({}, workspace)
-    mlflow.set_tracking_uri(uri)
+    uri = place.store_uri(project.root)
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("table")
     assert experiment is not None
-    query = "tags.variant = 'table-dropout' and tags.fold = '3' and tags.repeat = '1'"
-    (run_found,) = client.search_runs([experiment.experiment_id], query)
-    model = mlflow.pyfunc.load_model(f"runs:/{run_found.info.run_id}/model")
-    predictions = results.read_table(workspace / paths.run("table-dropout"), results.PREDICTIONS)
-    rows = predictions[(predictions["repeat"] == 1) & (predictions["fold"] == 3)]
-    X = prepared.load(workspace / paths.prepared("sonar")).X[rows["row"]]
-    mlflow.set_tracking_uri(None)
-    found = pd.DataFrame(model.predict(X)).to_numpy()
-    assert abs(found - results.probabilities(rows)).max() < 1e-5
+    query = "tags.variant = 'table-dropout' and tags.fold = '1' and tags.repeat = '1'"
+    (logged,) = client.search_runs([experiment.experiment_id], query)
+    mlflow.set_tracking_uri(uri)
+    try:
+        model = mlflow.pyfunc.load_model(f"runs:/{logged.info.run_id}/model")
+    finally:
+        mlflow.set_tracking_uri(None)
+    predictions = RunFolder(project.root / paths.run("table-dropout")).predictions
+    rows = predictions[(predictions["repeat"] == 1) & (predictions["fold"] == 1)]
+    X = prepared.load(project.root / paths.prepared("sonar")).X[rows["row"]]
+    answers = pd.DataFrame(model.predict(X)).to_numpy()
+    assert abs(answers - probabilities(rows)).max() < 1e-5
 
 
-def test_the_report_can_link_to_the_runs(workspace: Path, first: str) -> None:
-    page = workspace / run(workspace, "foldwise", "report").strip().splitlines()[-1]
-    table = tracking.runs_table(tracking.store_uri({}, workspace))
+def test_the_report_can_link_to_the_runs(project: Project) -> None:
+    page = project.root / run(project.root, "foldwise", "report").strip().splitlines()[-1]
+    table = project.runs()
     parents = table[table["role"] == "variant"]
-    assert len(parents) == 4
+    assert len(parents) == len(VARIANTS)
+    text = page.read_text()
     for identity in parents["run_id"]:
-        assert f"http://127.0.0.1:5000/#/runs/{identity}" in page.read_text()
+        assert f"http://127.0.0.1:5000/#/runs/{identity}" in text
 
 
-def test_again_runs_nothing(workspace: Path, first: str) -> None:
-    assert stages_run(run(workspace, "dvc", "repro")) == set()
-    commit(workspace)
-
-
-def test_changing_one_variant_on_the_command_line_retrains_it_alone(
-    workspace: Path, first: str
-) -> None:
-    change = "variants.table-dropout.hidden_dropout=0.5"
-    output = run(workspace, "dvc", "exp", "run", "-S", change)
-    trained = {name for name in stages_run(output) if name.startswith("train")}
-    assert trained == {"train@table-dropout"}
-    assert not any(name.startswith(("download", "prepare", "split")) for name in stages_run(output))
-    assert "hidden_dropout" in run(workspace, "dvc", "params", "diff")
-    assert "accuracy.mean" in run(workspace, "dvc", "metrics", "diff")
-    commit(workspace)
-
-
-def test_adding_a_variant_on_the_command_line(workspace: Path, first: str) -> None:
-    block = "{study: table, hidden: [], activation: tanh}"
-    output = run(workspace, "dvc", "exp", "run", "-S", f"+variants.table-linear={block}")
-    trained = {name for name in stages_run(output) if name.startswith("train")}
-    assert trained == {"train@table-linear"}
-    assert "table-linear" in str(comparison(workspace, "table")["variants"])
-    commit(workspace)
-
-
-def test_changing_what_is_compared_retrains_nothing(workspace: Path, first: str) -> None:
-    params = workspace / paths.PARAMS
-    params.write_text(params.read_text().replace("rope: 0.01", "rope: 0.02"))
-    ran = stages_run(run(workspace, "dvc", "repro"))
-    assert ran == {"compare@images", "compare@table", "report", "track"}
-
-
-def test_a_removed_variant_is_gone_from_every_table(workspace: Path, first: str) -> None:
-    yaml = YAML()
-    params = workspace / paths.PARAMS
-    tree = yaml.load(params.read_text())
-    del tree["variants"]["table-dropout"]
-    with params.open("w") as file:
-        yaml.dump(tree, file)
-    ran = stages_run(run(workspace, "dvc", "repro"))
-    assert not any(name.startswith(("train", "evaluate")) for name in ran)
-    assert "table-dropout" not in json.dumps(comparison(workspace, "table"))
-    assert "table-dropout" not in (workspace / paths.REPORT).read_text()
-    for path in (workspace / "plots").glob("*.csv"):
-        assert "table-dropout" not in path.read_text(), path
-    assert "table-dropout" not in run(workspace, "dvc", "metrics", "show")
-
-
-def test_dvc_shows_plots(workspace: Path, first: str) -> None:
-    run(workspace, "dvc", "plots", "show")
-    page = (workspace / "dvc_plots/index.html").read_text()
-    assert "table-linear" in page
+def test_dvc_shows_plots(project: Project) -> None:
+    run(project.root, "dvc", "plots", "show")
+    page = (project.root / "dvc_plots/index.html").read_text()
+    assert "table-dropout" in page
     assert "Validation accuracy by epoch" in page
 
 
-def test_a_bad_setting_stops_a_stage_before_any_data_loads(workspace: Path, first: str) -> None:
-    params = workspace / paths.PARAMS
-    good = params.read_text()
-    params.write_text(good.replace("epochs", "epoch", 1))
-    (workspace / "data").rename(workspace / "data-away")
-    try:
-        output = run(workspace, "python", "pipeline/train.py", "table-baseline", ok=False)
-    finally:
-        (workspace / "data-away").rename(workspace / "data")
-        params.write_text(good)
+# --- changes ----------------------------------------------------------------------------------
+
+
+def test_variants_changed_and_added_on_the_command_line_are_trained_alone(copy: Project) -> None:
+    change = "variants.table-dropout.hidden_dropout=0.5"
+    new = "+variants.table-linear={study: table, hidden: [], activation: tanh}"
+    ran = stages_run(run(copy.root, "dvc", "exp", "run", "-S", change, "-S", new))
+    both = {"table-dropout", "table-linear"}
+    trained = {f"{stage}@{name}" for stage in ("train", "evaluate") for name in both}
+    assert ran == trained | {"compare@images", "compare@table", "report", "track"}
+    assert set(copy.comparison("table").variants) == both | {"table-baseline"}
+    assert "hidden_dropout" in run(copy.root, "dvc", "params", "diff")
+    assert "accuracy.mean" in run(copy.root, "dvc", "metrics", "diff")
+    table = copy.runs()
+    assert set(table[table["current"] == "true"]["variant"]) >= both
+
+
+def test_another_rope_and_a_removed_variant_retrain_nothing(copy: Project) -> None:
+    yaml = YAML()
+    params = copy.root / paths.PARAMS
+    tree = yaml.load(params.read_text())
+    for study in tree["studies"].values():
+        study["comparison"]["rope"] = 0.02
+    del tree["variants"]["table-dropout"]
+    with params.open("w") as file:
+        yaml.dump(tree, file)
+    ran = stages_run(run(copy.root, "dvc", "repro"))
+    assert ran == {"compare@images", "compare@table", "report", "track"}
+    assert copy.comparison("images").rope == 0.02
+    for place_of_it in (paths.comparison("table"), paths.REPORT):
+        assert "table-dropout" not in (copy.root / place_of_it).read_text()
+    for path in (copy.root / paths.PLOTS).glob("*.csv"):
+        assert "table-dropout" not in path.read_text(), path
+    assert "table-dropout" not in run(copy.root, "dvc", "metrics", "show")
+
+
+# --- a stage alone ----------------------------------------------------------------------------
+
+
+def train(folder: Path, *arguments: str, ok: bool = True, params: str = "") -> str:
+    """Run the training's script in a folder where there is params.yaml, and no data."""
+    text = params or (ROOT / paths.PARAMS).read_text()
+    (folder / paths.PARAMS).write_text(text)
+    return run(folder, "python", str(ROOT / "pipeline/train.py"), *arguments, ok=ok)
+
+
+def test_a_bad_setting_stops_a_stage_before_any_data_loads(tmp_path: Path) -> None:
+    bad = YAML(typ="safe").load(ROOT / paths.PARAMS)
+    bad["studies"]["sonar"]["training"]["epoch"] = 3
+    output = train(tmp_path, "sonar-baseline", ok=False, params=json.dumps(bad))
     assert "training.epoch: unknown key; did you mean 'epochs'?" in output
     assert "Traceback" not in output
 
 
-def test_an_unknown_key_of_a_stage_names_the_nearest(workspace: Path, first: str) -> None:
-    output = run(workspace, "python", "pipeline/train.py", "table-basline", ok=False)
-    assert "did you mean 'table-baseline'?" in output
-    helped = run(workspace, "python", "pipeline/train.py", "--help")
-    assert "example: python pipeline/train.py sonar-baseline" in helped
+def test_an_unknown_key_of_a_stage_names_the_nearest(tmp_path: Path) -> None:
+    assert "did you mean 'sonar-baseline'?" in train(tmp_path, "sonar-basline", ok=False)
+    assert "train.py sonar-baseline" in train(tmp_path, "--help")

@@ -8,8 +8,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from foldwise.core.config import CrossValidation
 from foldwise.core.errors import DataError
-from foldwise.results import REFIT
-from foldwise.splits import split_table, splits
+from foldwise.numerics.split import REFIT, split_name
+from foldwise.splits import check_metric, split_table, splits_of
 
 Y = np.array([0] * 97 + [1] * 111)
 
@@ -17,7 +17,7 @@ Y = np.array([0] * 97 + [1] * 111)
 @settings(max_examples=30)
 @given(folds=st.integers(2, 8), repeats=st.integers(1, 3), seed=st.integers(0, 9))
 def test_folds_partition_and_are_stratified(folds: int, repeats: int, seed: int) -> None:
-    plan = splits(split_table(Y, CrossValidation(folds=folds, repeats=repeats, seed=seed)))
+    plan = splits_of(split_table(Y, CrossValidation(folds=folds, repeats=repeats, seed=seed)))
     assert len(plan) == folds * repeats + 1
     for repeat in range(repeats):
         members = [split for split in plan if split.repeat == repeat]
@@ -31,14 +31,14 @@ def test_folds_partition_and_are_stratified(folds: int, repeats: int, seed: int)
 
 
 def test_refit_is_last_and_trains_on_every_row() -> None:
-    last = splits(split_table(Y, CrossValidation(folds=5)))[-1]
+    last = splits_of(split_table(Y, CrossValidation(folds=5)))[-1]
     assert (last.repeat, last.fold) == (REFIT, REFIT)
     assert list(last.train) == list(range(len(Y)))
     assert len(last.held_out) == 0
 
 
 def test_first_repeat_is_sklearns_stratified_k_fold() -> None:
-    plan = splits(split_table(Y, CrossValidation(folds=10, repeats=2, seed=3)))
+    plan = splits_of(split_table(Y, CrossValidation(folds=10, repeats=2, seed=3)))
     reference = StratifiedKFold(10, shuffle=True, random_state=3).split(Y, Y)
     for split, (train, held_out) in zip(plan, reference, strict=False):
         np.testing.assert_array_equal(split.train, train)
@@ -60,3 +60,29 @@ def test_a_class_smaller_than_the_folds_is_refused() -> None:
 def test_a_single_class_is_refused() -> None:
     with pytest.raises(DataError, match="single class"):
         split_table(np.ones(20, dtype=int), CrossValidation(folds=5))
+
+
+def test_the_order_of_a_tables_lines_does_not_matter() -> None:
+    table = split_table(Y, CrossValidation(folds=5, repeats=2))
+    mixed = splits_of(table.sample(frac=1, random_state=0))
+    for split, other in zip(splits_of(table), mixed, strict=True):
+        assert (split.repeat, split.fold) == (other.repeat, other.fold)
+        np.testing.assert_array_equal(split.train, other.train)
+        np.testing.assert_array_equal(split.held_out, other.held_out)
+
+
+def test_names() -> None:
+    assert split_name(0, 3) == "r0-f03"
+    assert split_name(REFIT, REFIT) == "refit"
+
+
+def test_a_metric_that_a_split_does_not_allow_is_refused() -> None:
+    table = split_table(Y, CrossValidation(folds=5))
+    for metric in ("accuracy", "roc_auc"):
+        check_metric(metric, Y, 2, table)
+    check_metric("accuracy", Y, 3, table)
+    with pytest.raises(DataError, match=r"split r0-f00: no row is of class 2.*comparison\.metric"):
+        check_metric("roc_auc", Y, 3, table)
+    in_file_order = table.assign(fold=table["row"] * 5 // len(Y))
+    with pytest.raises(DataError, match="split r0-f00: no row is of class 1"):
+        check_metric("average_precision", Y, 2, in_file_order)

@@ -9,40 +9,87 @@ made: what it has, it has from a `track` that knew more.
 import functools
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from dvc.exceptions import DvcException
 from tqdm import tqdm
 
-from foldwise import commits, results
-from foldwise.commits import Side
+from foldwise import commits
+from foldwise.commits import Snapshot
 from foldwise.core import files, paths
-from foldwise.core.errors import ConfigError, ResultsError
-from foldwise.tracking import Charts, Drawing, History, mirror, place, records, store, workshop
-from foldwise.tracking.records import VariantRun
-from foldwise.tracking.workshop import Workshop
+from foldwise.core.config import Config
+from foldwise.core.environment import Environment
+from foldwise.core.errors import ConfigError, DamagedError, ReadError
+from foldwise.results.runs import MANIFEST, TIMELINE
+from foldwise.tracking import experiments, mirror, origin, place, records, store, workshop
+from foldwise.tracking.origin import Origin
+from foldwise.tracking.records import FolderSource
+from foldwise.tracking.summary import Summary
+from foldwise.tracking.workshop import Charts, Workshop
 
 SHORT = 7  # characters of a commit's hash
+Drawing = Callable[[Config, Path], Charts]
+
+
+@dataclass
+class History(Summary):
+    """What a backfill did.
+
+    Attributes:
+        commits: how many were asked for.
+        results: how often one of them has a variant's results that the store now holds.
+        lacking: (commit, reason) → the variants that cannot be read; none where it is all of it.
+    """
+
+    commits: int = 0
+    results: int = 0
+    lacking: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        commits = "1 commit" if self.commits == 1 else f"{self.commits} commits"
+        done = self.counts() or ("nothing to add" if self.results else "no results")
+        lines = [
+            f"not tracked: {commit}: {', '.join(variants)}{': ' if variants else ''}{reason}"
+            for (commit, reason), variants in self.lacking.items()
+        ]
+        return "\n".join([f"{commits}: {done}", *lines])
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was something to track, and none of it could be read."""
+        return bool(self.lacking) and not self.results
 
 
 def backfill(
-    root: Path, revisions: Sequence[str], environ: Mapping[str, str], drawing: Drawing | None
+    root: Path, revisions: Sequence[str], environment: Environment, drawing: Drawing | None = None
 ) -> History:
-    """See `foldwise.tracking.backfill`."""
+    """Mirror the results of older commits that the store lacks, tagged with their commit.
+
+    They are history: not current, not dirty, `foldwise.backfilled`. `track` the workspace first,
+    or its own results count as history, too, until it is tracked.
+
+    Args:
+        root: the project's root.
+        revisions: commits, tags, branches, DVC experiments, or ranges like `v1..HEAD`.
+        environment: says where the store is.
+        drawing: settings and project folder → what `track` takes as `charts`.
+
+    Raises:
+        ComparisonError: no such revision, or the project is in no git repository.
+        TrackingError: as of `track`.
+    """
+    root = root.resolve()
     asked = commits.resolve(revisions, root)
     first: dict[str, str] = {}  # dvc.lock → the oldest commit that has it
     for commit, lock in zip(asked, commits.locks(asked, root), strict=True):
         first.setdefault(lock, commit)
     first.pop("", None)
-    history = History(place.store_uri(environ, root), commits=len(asked))
+    history = History(place.store_uri(root, environment), commits=len(asked))
     with workshop.opened() as making:
-        past = Past(root, environ, drawing, making, history)
-        for commit in tqdm(
-            first.values(), "backfill", unit="commit", file=sys.stderr, disable=None
-        ):
+        past = Past(root, environment, drawing, making, history)
+        bar = tqdm(first.values(), "backfill", unit="commit", file=sys.stderr, disable=None)
+        for commit in bar:
             past.add(commit)
     return history
 
@@ -52,81 +99,88 @@ class Past:
     """Adds commits to a store, one after the other."""
 
     root: Path
-    environ: Mapping[str, str]
+    environment: Environment
     drawing: Drawing | None
     making: Workshop
     history: History
-    known: set[str] = field(default_factory=set)  # outputs that the store has whole
+    whole: set[str] = field(default_factory=set)  # outputs that the store has whole
 
     def add(self, commit: str) -> None:
-        """Mirror the results of one commit that the store lacks; skip, with a word, the others."""
-        try:
-            side = commits.open_side(commit, self.root)
-        except ConfigError as error:
-            self.history.lacking[commit[:SHORT], str(error)] = []
-            return
-        with tempfile.TemporaryDirectory(prefix="foldwise-") as folder, side.files.repo:
-            scratch, context = Path(folder), records.past(self.root, commit)
-            runs = []
-            for name in side.settings.variants:
-                run = self._run(side, name, scratch, context)
-                runs += [run] if run else []
-            self._sync(side, scratch, runs)
-            self.history.results += sum(run.outputs in self.known for run in runs)
+        """Mirror the results of one commit that the store lacks; name those that cannot be read."""
+        start = origin.of_commit(self.root, commit)
+        with (
+            commits.opened(commit, self.root) as snapshot,
+            tempfile.TemporaryDirectory(prefix="foldwise-") as folder,
+        ):
+            try:
+                variants = [*snapshot.settings.variants]
+            except ConfigError as error:
+                self.history.lacking[commit[:SHORT], str(error)] = []
+                return
+            scratch = Path(folder)
+            read = [self._read(snapshot, name, scratch, start) for name in variants]
+            sources = [source for source in read if source is not None]
+            self._sync(snapshot, scratch, sources)
+            self.history.results += sum(source.outputs in self.whole for source in sources)
 
-    def _run(
-        self, side: Side, name: str, scratch: Path, context: Mapping[str, str]
-    ) -> VariantRun | None:
-        """A variant's run as far as its manifest tells; None where it has none."""
-        manifest = (paths.run(name) / results.MANIFEST).as_posix()
-        if not side.files.exists(manifest):
+    def _read(
+        self, snapshot: Snapshot, name: str, scratch: Path, start: Origin
+    ) -> FolderSource | None:
+        """A variant's results as far as its manifest tells; None where it has none."""
+        manifest = paths.run(name) / MANIFEST
+        if not snapshot.has(manifest):
             return None
         try:
-            _get(side, [manifest], scratch)
-            return records.read(scratch, name, context)
-        except ResultsError as error:
-            self._leave_out(side, name, error)
+            snapshot.copy(manifest, scratch)
+            return records.read(scratch, name, start)
+        except ReadError as error:
+            self._leave_out(snapshot, name, error)
             return None
 
-    def _sync(self, side: Side, scratch: Path, runs: Sequence[VariantRun]) -> None:
-        lacking = self._lacking(runs)
-        studies = {run.study for run in lacking}
-        whole = [run for run in runs if run.study in studies and self._fetch(side, run, scratch)]
-        lacking = [run for run in lacking if run in whole]
+    def _sync(self, snapshot: Snapshot, scratch: Path, sources: Sequence[FolderSource]) -> None:
+        lacking = self._lacking(sources)
+        studies = {source.study for source in lacking}
+        whole = [  # those that are there already, too: the pictures of a study show all of it
+            source
+            for source in sources
+            if source.study in studies and self._fetch(snapshot, source, scratch)
+        ]
+        lacking = [source for source in lacking if source in whole]
         if not lacking:
             return
         for folder in (paths.METRICS, paths.COMPARISONS):
-            _get(side, side.files.find(folder.as_posix()), scratch)
-        draw = self.drawing(side.settings, scratch) if self.drawing else None
+            snapshot.copy(folder, scratch)
+        draw = self.drawing(snapshot.settings, scratch) if self.drawing else None
         self.making.draw_with(functools.partial(_charts, draw) if draw else None)
-        with store.opened(self.history.uri, self.environ) as opened:
+        with store.opened(self.history.uri, self.environment) as opened:
             mirror.add(opened, lacking, self.making, self.history)
-        self.known |= {run.outputs for run in lacking}
+        self.whole |= {source.outputs for source in lacking}
 
-    def _lacking(self, runs: Iterable[VariantRun]) -> list[VariantRun]:
+    def _lacking(self, sources: Iterable[FolderSource]) -> list[FolderSource]:
         """Those that the store does not have whole."""
-        unknown = [run for run in runs if run.outputs not in self.known]
+        unknown = [source for source in sources if source.outputs not in self.whole]
         if not unknown:
             return []
-        with store.opened(self.history.uri, self.environ) as opened:
-            lacking = [run for run in unknown if not mirror.is_complete(opened.client, run)]
-        self.known |= {run.outputs for run in unknown if run not in lacking}
+        with store.opened(self.history.uri, self.environment) as opened:
+            lacking = [x for x in unknown if not experiments.is_complete(opened.client, x)]
+        self.whole |= {source.outputs for source in unknown if source not in lacking}
         return lacking
 
-    def _fetch(self, side: Side, run: VariantRun, scratch: Path) -> bool:
+    def _fetch(self, snapshot: Snapshot, source: FolderSource, scratch: Path) -> bool:
         """Fetch a run folder whole; one that cannot be had is as if it were not there."""
-        folder = paths.run(run.name)
+        folder = paths.run(source.name)
         try:
-            _get(side, side.files.find(folder.as_posix()), scratch)
-            _verify(scratch, folder, run.manifest["files"])
-        except ResultsError as error:
-            self._leave_out(side, run.name, error)
-            (scratch / folder / results.MANIFEST).unlink()
+            snapshot.copy(folder, scratch)
+            _verify(scratch / folder, source.manifest.files)
+        except ReadError as error:
+            self._leave_out(snapshot, source.name, error)
+            (scratch / folder / MANIFEST).unlink()
             return False
         return True
 
-    def _leave_out(self, side: Side, name: str, reason: ResultsError) -> None:
-        self.history.lacking.setdefault((side.name[:SHORT], str(reason)), []).append(name)
+    def _leave_out(self, snapshot: Snapshot, name: str, reason: ReadError) -> None:
+        key = snapshot.name[:SHORT], str(reason)
+        self.history.lacking.setdefault(key, []).append(name)
 
 
 def _charts(draw: Charts, name: str) -> Mapping[str, bytes]:
@@ -137,30 +191,12 @@ def _charts(draw: Charts, name: str) -> Mapping[str, bytes]:
         return {}
 
 
-def _verify(scratch: Path, folder: Path, digests: Mapping[str, str]) -> None:
+def _verify(folder: Path, digests: Mapping[str, str]) -> None:
     """That a run folder has the files that its manifest names, and the timeline.
 
-    Older ones have other files than today's: `results.read` would refuse them.
+    Older ones have other files than today's: `RunFolder.check` would refuse them.
     """
-    for name, digest in {**digests, results.TIMELINE: None}.items():
-        path = scratch / folder / name
+    for name, digest in {**digests, TIMELINE: None}.items():
+        path = folder / name
         if not path.is_file() or digest not in (None, files.sha256(path)):
-            raise ResultsError("their files are not whole, as DVC's cache has them")
-
-
-def _get(side: Side, names: Iterable[Any], scratch: Path) -> None:
-    """Copy files of a commit into a folder, under the same paths.
-
-    Raises:
-        ResultsError: one cannot be had.
-    """
-    for name in names:
-        target = scratch / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            side.files.get_file(name, str(target))
-        except (OSError, DvcException) as error:
-            raise ResultsError(
-                f"in neither DVC's cache nor its remote ({type(error).__name__}); `dvc push "
-                "--all-commits`, where they were made, brings them to the remote"
-            ) from None
+            raise DamagedError("their files are not whole, as DVC's cache has them")

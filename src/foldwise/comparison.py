@@ -5,14 +5,15 @@ verdict are in `statistics`, the sentences in `wording`.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from foldwise import statistics
 from foldwise.core.config import Study, known
-from foldwise.core.errors import ComparisonError, ConfigError, FoldwiseError
+from foldwise.core.errors import ComparisonError, ConfigError
+from foldwise.core.files import short
 from foldwise.evaluation import split_digest
 from foldwise.metrics import METRICS
 from foldwise.results.comparisons import (
@@ -30,39 +31,10 @@ from foldwise.results.comparisons import (
 )
 from foldwise.results.evaluations import SIZES, SPLIT, Metrics, Result
 from foldwise.results.runs import RunFolder, predicted
-from foldwise.statistics import TTest
+from foldwise.statistics import Posterior, Verdict
 
 BOOTSTRAP_SEED = 0
 OTHER_ROPES = (0.0, 0.5, 2.0)  # as multiples of the declared one
-
-
-@dataclass(frozen=True, eq=False)
-class Tested:
-    """B against A, but for what depends on the study's other pairs.
-
-    Attributes:
-        a: what A is called.
-        b: what B is called.
-        kind: whether A is the study's baseline or the pair was declared.
-        study: its protocol, metric and rope.
-        n: rows.
-        differences: (J, 3): repeat, fold, difference of the primary metric.
-        test: of these differences.
-        exploratory: of the other metrics.
-        mcnemar: per repeat; none where the predictions are not at hand.
-        bootstrap: likewise.
-    """
-
-    a: str
-    b: str
-    kind: Kind
-    study: Study
-    n: int
-    differences: pd.DataFrame
-    test: TTest
-    exploratory: dict[str, Exploratory]
-    mcnemar: list[McNemar]
-    bootstrap: Bootstrap | None
 
 
 def compare_study(study: Study, results: Mapping[str, Result]) -> Comparison:
@@ -74,10 +46,12 @@ def compare_study(study: Study, results: Mapping[str, Result]) -> Comparison:
 
     Raises:
         ComparisonError: the results do not have the baseline or a variant of a declared pair.
+        MissingError: a file of a run folder is not there.
+        DamagedError: a file of a run folder is not what was written.
     """
     answers = [_answer(study, results, *pair) for pair in _pairs(study, list(results))]
-    tested = [answer for answer in answers if isinstance(answer, Tested)]
-    adjusted = iter(statistics.holm([one.test.p for one in tested]))
+    made = [answer for answer in answers if isinstance(answer, Pair)]
+    adjusted = iter(statistics.holm([pair.p for pair in made]))
     base = results[study.comparison.baseline].metrics
     return Comparison(
         study=study.name,
@@ -88,7 +62,7 @@ def compare_study(study: Study, results: Mapping[str, Result]) -> Comparison:
         protocol=_protocol(study),
         variants={name: _variant(result.metrics) for name, result in results.items()},
         pairs=[
-            decided(answer, next(adjusted)) if isinstance(answer, Tested) else answer
+            decided(study, answer, next(adjusted)) if isinstance(answer, Pair) else answer
             for answer in answers
         ],
     )
@@ -100,8 +74,8 @@ def compare(
     b: Result,
     kind: Kind = "declared",
     names: tuple[str, str] | None = None,
-) -> Tested:
-    """All statistics of B against A that do not depend on the study's other pairs.
+) -> Pair:
+    """B against A as the only pair of the study; `decided` takes the others into account.
 
     Without run folders (across commits) there are no McNemar tests and no row bootstrap.
 
@@ -119,53 +93,44 @@ def compare(
     """
     names = names or (a.name, b.name)
     check_comparable(study, a, b, names)
+    primary, rope = METRICS[study.comparison.metric], study.comparison.rope
     differences = _differences(a.scores, b.scores)
-    primary, folds = study.comparison.metric, study.cv.folds
+    test = statistics.corrected_t_test(differences[primary.name].to_numpy(), study.cv.folds)
+    posterior, *others = (
+        statistics.correlated_posterior(test, at, primary.direction)
+        for at in (rope, *(multiple * rope for multiple in OTHER_ROPES))
+    )
     changes = _changes(a.run, b.run) if a.run and b.run else None
-    return Tested(
+    return Pair(
         a=names[0],
         b=names[1],
         kind=kind,
-        study=study,
         n=a.metrics.rows,
-        differences=differences[[*SPLIT, primary]].rename(columns={primary: "difference"}),
-        test=_t_test(differences[primary].to_numpy(), folds),
-        exploratory={
-            name: _exploratory(differences, name, folds, a.metrics, b.metrics)
-            for name in METRICS
-            if name != primary
-        },
+        folds=study.cv.folds,
+        repeats=study.cv.repeats,
+        **asdict(test),
+        p_holm=test.p,
+        posterior=posterior,
+        verdict=_verdict(study, test.mean, test.p, posterior),
+        ropes=[
+            AtRope(rope=multiple * rope, **asdict(other))
+            for multiple, other in zip(OTHER_ROPES, others, strict=True)
+        ],
         mcnemar=[] if changes is None else _mcnemar(changes),
         bootstrap=None if changes is None else _bootstrap(changes),
+        exploratory={
+            name: _exploratory(study, differences[name].to_numpy(), _gap(name, a, b))
+            for name in METRICS
+            if name != primary.name
+        },
+        differences=_lines(differences[[*SPLIT, primary.name]]),
     )
 
 
-def decided(tested: Tested, p_holm: float) -> Pair:
-    """A pair with its verdict, once p is adjusted over the study's pairs."""
-    comparison, test = tested.study.comparison, tested.test
-    direction = METRICS[comparison.metric].direction
-    posterior = statistics.correlated_posterior(test, comparison.rope, direction)
-    ropes = [multiple * comparison.rope for multiple in OTHER_ROPES]
-    return Pair(
-        a=tested.a,
-        b=tested.b,
-        kind=tested.kind,
-        n=tested.n,
-        folds=tested.study.cv.folds,
-        repeats=tested.study.cv.repeats,
-        **asdict(test),
-        p_holm=p_holm,
-        posterior=posterior,
-        verdict=statistics.verdict(direction * test.mean, p_holm, posterior),
-        ropes=[
-            AtRope(rope=rope, **asdict(statistics.correlated_posterior(test, rope, direction)))
-            for rope in ropes
-        ],
-        mcnemar=tested.mcnemar,
-        bootstrap=tested.bootstrap,
-        exploratory=tested.exploratory,
-        differences=_lines(tested.differences),
-    )
+def decided(study: Study, pair: Pair, p_holm: float) -> Pair:
+    """A pair with its verdict, p being adjusted over all pairs that are asked about."""
+    verdict = _verdict(study, pair.mean, p_holm, pair.posterior)
+    return pair.model_copy(update={"p_holm": p_holm, "verdict": verdict})
 
 
 # --- parts ------------------------------------------------------------------------------------
@@ -191,12 +156,17 @@ def _pairs(study: Study, names: list[str]) -> list[tuple[str, str, Kind]]:
 
 def _answer(
     study: Study, results: Mapping[str, Result], a: str, b: str, kind: Kind
-) -> Tested | Refused:
+) -> Pair | Refused:
     """The comparison of B with A, or the line that says why there is none."""
     try:
         return compare(study, results[a], results[b], kind)
-    except FoldwiseError as error:
+    except ComparisonError as error:
         return Refused(a=a, b=b, kind=kind, refused=str(error))
+
+
+def _verdict(study: Study, mean: float, p_holm: float, posterior: Posterior) -> Verdict:
+    gain = METRICS[study.comparison.metric].direction * mean
+    return statistics.verdict(gain, p_holm, posterior)
 
 
 def _protocol(study: Study) -> Protocol:
@@ -225,70 +195,65 @@ def _variant(metrics: Metrics) -> VariantSummary:
 
 def _differences(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """repeat, fold, and every metric: B minus A, one line per split; NaN where one has none."""
-    left, right = (scores.set_index(SPLIT).sort_index() for scores in (a, b))
-    names = list(METRICS)
-    return (right.reindex(columns=names) - left.reindex(columns=names)).reset_index()
-
-
-def _t_test(differences: np.ndarray, folds: int) -> TTest:
-    if len(differences) < 2 or folds < 2:
-        raise ComparisonError(
-            f"{len(differences)} differences over {folds} folds: a spread needs two of each; "
-            "set cv.folds to 2 or more"
-        )
-    if not np.isfinite(differences).all():
-        raise ComparisonError(
-            "a difference is not finite: a score is missing; `dvc repro` evaluates again"
-        )
-    return statistics.corrected_t_test(differences, folds)
-
-
-def _exploratory(
-    differences: pd.DataFrame, name: str, folds: int, a: Metrics, b: Metrics
-) -> Exploratory:
-    """The test of another metric; where one of the two has no score, the reason."""
-    if missing := a.missing.get(name) or b.missing.get(name):
-        return Exploratory(missing=missing)
-    values = differences[name].to_numpy()
-    if not np.isfinite(values).all():
-        return Exploratory(missing="scored by an older foldwise; `dvc repro` evaluates again")
-    test = statistics.corrected_t_test(values, folds)
-    return Exploratory(mean=test.mean, ci95=test.ci95, p=test.p)
+    left, right = (
+        scores.set_index(SPLIT).sort_index().reindex(columns=list(METRICS)) for scores in (a, b)
+    )
+    return (right - left).reset_index()
 
 
 def _lines(differences: pd.DataFrame) -> list[Difference]:
-    keys = (*SPLIT, "difference")
-    columns = (differences[key].tolist() for key in keys)
-    return [Difference(**dict(zip(keys, line, strict=True))) for line in zip(*columns, strict=True)]
+    columns = (differences[name].tolist() for name in differences)
+    return [
+        Difference(repeat=repeat, fold=fold, difference=difference)
+        for repeat, fold, difference in zip(*columns, strict=True)
+    ]
+
+
+def _exploratory(study: Study, differences: np.ndarray, gap: str) -> Exploratory:
+    if gap:
+        return Exploratory(missing=gap)
+    test = statistics.corrected_t_test(differences, study.cv.folds)
+    return Exploratory(mean=test.mean, ci95=test.ci95, p=test.p)
+
+
+def _gap(metric: str, *results: Result) -> str:
+    """Why one of the results has no score of a metric on some split; "" where all have them."""
+    for result in results:
+        if reason := result.metrics.missing.get(metric):
+            return reason
+        if metric not in result.scores or not np.isfinite(result.scores[metric]).all():
+            return "it was evaluated by an older foldwise; `dvc repro` evaluates it again"
+    return ""
 
 
 # --- rows -------------------------------------------------------------------------------------
 
 
-def _changes(a: RunFolder, b: RunFolder) -> pd.DataFrame:
-    """row, repeat, change: 1 where only B is right, −1 where only A is, else 0."""
-    keys = ["repeat", "row"]
-    one, other = (
-        run.predictions.sort_values(keys, ignore_index=True, kind="stable") for run in (a, b)
-    )
-    right_a, right_b = (predicted(table) == table["label"].to_numpy() for table in (one, other))
-    return one[keys].assign(change=right_b.astype(np.int64) - right_a.astype(np.int64))
+def _changes(a: RunFolder, b: RunFolder) -> np.ndarray:
+    """(repeats, rows): 1 where only B is right, −1 where only A is, else 0."""
+    changes: np.ndarray = _right(b).astype(np.int64) - _right(a)
+    return changes
 
 
-def _mcnemar(changes: pd.DataFrame) -> list[McNemar]:
-    tests = []
-    for repeat, rows in changes.groupby("repeat")["change"]:
-        only_a, only_b = int((rows < 0).sum()), int((rows > 0).sum())
-        p = statistics.exact_mcnemar(only_a, only_b)
-        tests.append(McNemar(repeat=int(str(repeat)), only_a=only_a, only_b=only_b, p=p))
-    return tests
+def _right(run: RunFolder) -> np.ndarray:
+    """Whether each row is predicted right in each repeat: (repeats, rows)."""
+    table = run.predictions.sort_values(["repeat", "row"])
+    shape = table["repeat"].nunique(), table["row"].nunique()
+    right: np.ndarray = np.equal(predicted(table), table["label"].to_numpy()).reshape(shape)
+    return right
 
 
-def _bootstrap(changes: pd.DataFrame) -> Bootstrap:
+def _mcnemar(changes: np.ndarray) -> list[McNemar]:
+    counts = [(int((rows < 0).sum()), int((rows > 0).sum())) for rows in changes]
+    return [
+        McNemar(repeat=repeat, only_a=a, only_b=b, p=statistics.exact_mcnemar(a, b))
+        for repeat, (a, b) in enumerate(counts)
+    ]
+
+
+def _bootstrap(changes: np.ndarray) -> Bootstrap:
     """A row is drawn with all its repeats."""
-    by_row = changes.groupby("row")["change"].sum().to_numpy()
-    repeats = changes["repeat"].nunique()
-    mean, ci95 = statistics.row_bootstrap(by_row, repeats, BOOTSTRAP_SEED)
+    mean, ci95 = statistics.row_bootstrap(changes.sum(axis=0), len(changes), BOOTSTRAP_SEED)
     return Bootstrap(mean=mean, ci95=ci95, replicates=statistics.REPLICATES)
 
 
@@ -336,11 +301,9 @@ def _check_one(study: Study, result: Result, name: str) -> None:
             f"{study.name} has {expected[0]} × {expected[1]}: only results of the same splits are "
             "paired"
         )
-    if study.comparison.metric not in scores.columns:
-        raise ComparisonError(
-            f"{name} has no {METRICS[study.comparison.metric].title}: it was evaluated by an older "
-            "foldwise; `dvc repro` evaluates it again"
-        )
+    if reason := _gap(study.comparison.metric, result):
+        title = METRICS[study.comparison.metric].title
+        raise ComparisonError(f"{name} has no {title} of every split: {reason}")
 
 
 def _check_run(study: Study, result: Result, run: RunFolder) -> None:
@@ -356,11 +319,16 @@ def _check_run(study: Study, result: Result, run: RunFolder) -> None:
                 f"{result.name} was trained under {what} {found}, and study {study.name} has "
                 f"{expected}; `dvc repro train@{result.name}` trains it again"
             )
-    if split_digest(run.predictions) != result.metrics.split_digest:
-        raise ComparisonError(
-            f"{result.name}: its scores are of other held-out rows than its predictions; "
-            f"`dvc repro evaluate@{result.name}` evaluates it again"
-        )
+    metrics = result.metrics
+    for what, of_run, of_scores in (
+        ("data", short(run.manifest.dataset.digest), metrics.data_digest),
+        ("held-out rows", split_digest(run.predictions), metrics.split_digest),
+    ):
+        if of_run != of_scores:
+            raise ComparisonError(
+                f"{result.name}: its scores are of other {what} than its predictions; "
+                f"`dvc repro evaluate@{result.name}` evaluates it again"
+            )
 
 
 def _same(one: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> bool:

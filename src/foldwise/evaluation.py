@@ -1,8 +1,7 @@
 """Predictions → metrics: how well one variant did, with its spread and its protocol."""
 
 import hashlib
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 from foldwise import statistics
 from foldwise.core.errors import ResultsError
 from foldwise.core.files import short
-from foldwise.metrics import METRICS, Metric, confusion
+from foldwise.metrics import METRICS, Rows, confusion, row_accuracy
 from foldwise.numerics.split import REFIT, split_name
 from foldwise.results.evaluations import (
     COLUMNS,
@@ -22,9 +21,7 @@ from foldwise.results.evaluations import (
     Score,
     TestScores,
 )
-from foldwise.results.runs import Manifest, Run, RunFolder, probabilities
-
-Rows = tuple[np.ndarray, np.ndarray]  # labels (n,), probabilities (n, K)
+from foldwise.results.runs import Manifest, Place, Run, RunFolder, probabilities
 
 
 def evaluate(run: Run | RunFolder, metric: str = "accuracy") -> Evaluation:
@@ -39,56 +36,28 @@ def evaluate(run: Run | RunFolder, metric: str = "accuracy") -> Evaluation:
         metric: the study's primary one, whose mean gets a corrected interval.
 
     Raises:
-        ResultsError: the tables do not belong to the manifest (other splits or other classes), or
+        ResultsError: the tables do not belong to the manifest (other splits, rows or classes), or
             the primary metric cannot be computed; it names the split.
     """
-    manifest = run.manifest
-    metrics = Metrics(
-        variant=manifest.variant.name,
-        study=manifest.variant.study,
-        edition=manifest.dataset.edition,
-        synthetic=manifest.dataset.synthetic,
-        data_digest=short(manifest.dataset.digest),
-        status=manifest.status,
-        reason=manifest.reason,
-        metric=metric,
-    )
-    if not manifest.complete:
-        empty = pd.DataFrame({name: pd.Series(dtype=np.float64) for name in COLUMNS})
-        return Evaluation(metrics, empty)
+    metrics = _identity(run.manifest, metric)
+    if not metrics.complete:
+        return Evaluation(metrics, pd.DataFrame(columns=COLUMNS, dtype=np.float64))
     _check(run)
-    missing = _missing(run.predictions)
+    held_out = _by_split(run.predictions)
+    missing = _missing(held_out)
     if metric in missing:
         raise ResultsError(f"{metrics.variant}: no {METRICS[metric].title}: {missing[metric]}")
-    scores = split_scores(run)
-    found = {
+    scores = _split_scores(run, held_out)
+    results = {
         "splits": len(scores),
         "rows": int(run.predictions["row"].nunique()),
         "split_digest": split_digest(run.predictions),
-        "scores": _summaries(scores, manifest.variant.cv.folds, metric, missing),
+        "scores": _summaries(scores, run.manifest.variant.cv.folds, metric, missing),
         "missing": missing,
-        "recall": _recall(manifest, run.predictions),
+        "recall": _recall(run.manifest, run.predictions),
         "test": _test(run.test_predictions) if len(run.test_predictions) else None,
     }
-    return Evaluation(metrics.model_copy(update=found | _training(run.history)), scores)
-
-
-def split_scores(run: Run | RunFolder) -> pd.DataFrame:
-    """Scores of every split but `refit`; columns as in `results.evaluations.COLUMNS`.
-
-    A metric that cannot be computed on a split is NaN there.
-    """
-    lines = []
-    for repeat, table in run.predictions.groupby("repeat"):
-        rows = {int(str(fold)): _rows(part) for fold, part in table.groupby("fold")}
-        shares = {name: _by_fold(metric, rows) for name, metric in METRICS.items()}
-        for fold, (labels, _) in rows.items():
-            sizes = {"n_train": len(table) - len(labels), "n_validation": len(labels)}
-            scores = {name: share[fold] for name, share in shares.items()}
-            lines.append({"repeat": int(str(repeat)), "fold": fold, **sizes, **scores})
-    last = _last_epoch(run.history).set_index(SPLIT)[["train_accuracy", "train_loss"]]
-    table = pd.DataFrame(lines).set_index(SPLIT).join(last)
-    return table.join(_test_accuracies(run.test_predictions)).reset_index()[COLUMNS]
+    return Evaluation(metrics.model_copy(update=results | _training(run.history)), scores)
 
 
 def split_digest(predictions: pd.DataFrame) -> str:
@@ -104,64 +73,71 @@ def split_digest(predictions: pd.DataFrame) -> str:
     return short(hashlib.sha256(np.ascontiguousarray(content).data).hexdigest())
 
 
-# --- scores -----------------------------------------------------------------------------------
+def _identity(manifest: Manifest, metric: str) -> Metrics:
+    return Metrics(
+        variant=manifest.variant.name,
+        study=manifest.variant.study,
+        edition=manifest.dataset.edition,
+        synthetic=manifest.dataset.synthetic,
+        data_digest=short(manifest.dataset.digest),
+        status=manifest.status,
+        reason=manifest.reason,
+        metric=metric,
+    )
+
+
+# --- scores per split -------------------------------------------------------------------------
+
+
+def _split_scores(run: Run | RunFolder, held_out: Mapping[Place, Rows]) -> pd.DataFrame:
+    """Scores of every split but `refit`; columns as in `results.evaluations.COLUMNS`.
+
+    A metric that cannot be computed on a split is NaN there.
+    """
+    repeats: dict[int, list[Rows]] = {}
+    for (repeat, _), rows_of_fold in held_out.items():
+        repeats.setdefault(repeat, []).append(rows_of_fold)
+    scores = pd.DataFrame(
+        {
+            name: [score for folds in repeats.values() for score in metric.by_fold(folds)]
+            for name, metric in METRICS.items()
+        },
+        index=pd.MultiIndex.from_tuples(held_out, names=SPLIT),
+    )
+    scores["n_validation"] = [len(labels) for labels, _ in held_out.values()]
+    rows = scores.groupby("repeat")["n_validation"].transform("sum")
+    scores["n_train"] = rows - scores["n_validation"]
+    last = _last_epoch(run.history).set_index(SPLIT)[["train_accuracy", "train_loss"]]
+    scores = scores.join(last).join(_test_accuracies(run.test_predictions))
+    return scores.reset_index()[COLUMNS]
+
+
+def _by_split(table: pd.DataFrame) -> dict[Place, Rows]:
+    """The rows of every split, in the order of (repeat, fold)."""
+    return {
+        (int(repeat), int(fold)): _rows(rows)
+        for (repeat, fold), rows in cast(Iterable[tuple[Place, pd.DataFrame]], table.groupby(SPLIT))
+    }
 
 
 def _rows(table: pd.DataFrame) -> Rows:
     return table["label"].to_numpy(dtype=np.intp), probabilities(table)
 
 
-def _by_fold(metric: Metric, rows: Mapping[int, Rows]) -> dict[int, float]:
-    """Fold → score of its rows, or its share in that of the whole repeat.
-
-    The share is the jackknife's pseudo-value k·θ − (k − 1)·θ₋ⱼ (Tukey 1958), θ of all rows of the
-    repeat and θ₋ⱼ of those outside of fold j.
-    """
-    if not metric.pooled:
-        return {fold: _score(metric, part) for fold, part in rows.items()}
-    whole, k = _score(metric, _joined(rows.values())), len(rows)
-    return {
-        fold: k * whole - (k - 1) * _score(metric, _joined(_others(rows, fold))) for fold in rows
-    }
-
-
-def _score(metric: Metric, rows: Rows) -> float:
-    labels, p = rows
-    return math.nan if metric.problem(labels, p.shape[1]) else metric.score(labels, p)
-
-
-def _others(rows: Mapping[int, Rows], fold: int) -> Iterator[Rows]:
-    return (part for other, part in rows.items() if other != fold)
-
-
-def _joined(parts: Iterable[Rows]) -> Rows:
-    labels, p = zip(*parts, strict=True)
-    return np.concatenate(labels), np.concatenate(p)
-
-
-def _missing(predictions: pd.DataFrame) -> dict[str, str]:
+def _missing(held_out: Mapping[Place, Rows]) -> dict[str, str]:
     """Metric → the first split where it cannot be computed, and why."""
     missing: dict[str, str] = {}
-    for place, table in predictions.groupby(SPLIT):
-        repeat, fold = (int(number) for number in cast(tuple[int, int], place))
-        labels, p = _rows(table)
+    for place, (labels, p) in held_out.items():
         for name, metric in METRICS.items():
             if problem := metric.problem(labels, p.shape[1]):
-                missing.setdefault(name, f"split {split_name(repeat, fold)}: {problem}")
+                missing.setdefault(name, f"split {split_name(*place)}: {problem}")
     return missing
 
 
 def _test_accuracies(test_predictions: pd.DataFrame) -> "pd.Series[float]":
-    accuracy = METRICS["accuracy"]
-    found = {
-        place: _score(accuracy, _rows(table)) for place, table in test_predictions.groupby(SPLIT)
-    }
-    index = pd.MultiIndex.from_tuples(found, names=SPLIT) if found else None
-    empty = pd.MultiIndex.from_arrays([[], []], names=SPLIT)
-    return pd.Series(
-        list(found.values()), index=empty if index is None else index, name="test_accuracy",
-        dtype=np.float64,
-    )  # fmt: skip
+    right = row_accuracy(*_rows(test_predictions))
+    scored = test_predictions[SPLIT].assign(test_accuracy=right)
+    return scored.groupby(SPLIT)["test_accuracy"].mean()
 
 
 # --- parts of the metrics ---------------------------------------------------------------------
@@ -201,6 +177,14 @@ def _training(history: pd.DataFrame) -> dict[str, object]:
     }
 
 
+def _last_epoch(history: pd.DataFrame) -> pd.DataFrame:
+    """The lines of the last epoch, `refit` left out."""
+    last: pd.DataFrame = history[
+        (history["epoch"] == history["epoch"].max()) & (history["fold"] != REFIT)
+    ]
+    return last
+
+
 def _recall(manifest: Manifest, predictions: pd.DataFrame) -> dict[str, float]:
     """Share of each class's rows that were predicted as it; classes without rows are left out."""
     counts = confusion(*_rows(predictions))
@@ -225,14 +209,6 @@ def _test(test_predictions: pd.DataFrame) -> TestScores:
     )
 
 
-def _last_epoch(history: pd.DataFrame) -> pd.DataFrame:
-    """The lines of the last epoch, `refit` left out."""
-    last: pd.DataFrame = history[
-        (history["epoch"] == history["epoch"].max()) & (history["fold"] != REFIT)
-    ]
-    return last
-
-
 # --- refusals ---------------------------------------------------------------------------------
 
 
@@ -250,6 +226,9 @@ def _check(run: Run | RunFolder) -> None:
     ):
         if set(zip(table["repeat"], table["fold"], strict=True)) != expected:
             raise _mismatch(manifest, f"the splits in its {kind}")
+    rows = run.predictions[["repeat", "row"]]
+    if rows.duplicated().any() or len(rows) != cv.repeats * rows["row"].nunique():
+        raise _mismatch(manifest, "the rows in its predictions (each once in every repeat)")
     for table in (run.predictions, run.test_predictions):
         if probabilities(table).shape[1] != classes:
             raise _mismatch(manifest, "the classes in its predictions")

@@ -1,9 +1,9 @@
-"""The journal of a training: what is known of it while it goes on, for whoever watches.
+"""The journal of a training, for those who watch it while it runs.
 
-One file per variant, outside everything that DVC keeps, one line of JSON at a time: first
-`{"manifest": …, "facts": …}`, then recorded epochs of chunks, each chunk's last one among them, at
-the end `{"status": …}`. The training holds a lock on it, which the system lets go of however the
-training ends.
+One file per variant that DVC does not keep, with a JSON object on each line: first
+`{"manifest": …, "facts": …}`, then recorded epochs of chunks, always including the last one of
+each chunk, and at the end `{"status": …}`. The training holds a lock on the file; the system
+releases it however the training ends.
 """
 
 import errno
@@ -30,8 +30,8 @@ class Journal:
 
     Attributes:
         manifest: of the run that is to be, without the digests of its files.
-        facts: what is known at the start.
-        epochs: what was recorded, in the order of writing.
+        facts: those known at the start.
+        epochs: in the order of writing.
         status: "running"; "complete" or "failed", as in run.json, once the run folder is there;
             "killed" if the training ended before that.
         size: bytes of the header and the epochs.
@@ -47,10 +47,10 @@ class Journal:
 class Recorder:
     """Writes the journal of one training, in place of the last one's.
 
-    What goes wrong (disk full, folder read-only) is said once and never stops the training.
+    A failure (disk full, folder read-only) is reported once and never stops the training.
 
     Args:
-        path: where; None writes nothing.
+        path: the file; None writes nothing.
     """
 
     def __init__(self, path: Path | None):
@@ -65,15 +65,15 @@ class Recorder:
             os.close(self._file)
 
     def begin(self, manifest: Manifest, facts: Facts) -> None:
-        """A training starts."""
+        """Write the header."""
         self._write({"manifest": as_json(manifest), "facts": facts.model_dump(exclude_none=True)})
 
     def record(self, recorded: Recorded) -> None:
-        """A chunk has come to an epoch."""
+        """Write an epoch of a chunk."""
         self._write(vars(recorded))
 
     def end(self, status: Status) -> None:
-        """The run folder is there."""
+        """Write the status, after the run folder."""
         self._write({"status": status})
 
     def _write(self, line: Mapping[str, Any]) -> None:
@@ -96,13 +96,18 @@ class Recorder:
 
 
 def read(path: Path, known: Journal | None = None) -> Journal | None:
-    """A journal as far as it is written; None where there is none yet, or of another foldwise.
+    """A journal as far as it is written.
 
-    `known` is what it said before, so that only what is new is read.
+    Args:
+        path: the file.
+        known: what it said before; only what is new is read.
+
+    Returns:
+        None where there is no journal yet, or one that another foldwise wrote.
     """
     try:
         with path.open("rb") as file:
-            held = _is_held(file.fileno())  # first: without a writer, what is read is all
+            held = _is_held(file.fileno())  # first: without a writer nothing is added
             begun = _begun(file.readline(), path)
             if begun is None:
                 return None
@@ -124,7 +129,7 @@ def read(path: Path, known: Journal | None = None) -> Journal | None:
 
 
 def parse(content: bytes) -> list[dict[str, Any]]:
-    """The whole lines of a journal; from a torn or damaged one on, it counts as not written."""
+    """The lines of a journal up to the first that is torn or damaged."""
     lines: list[dict[str, Any]] = []
     for line in content.split(b"\n")[:-1]:
         try:
@@ -135,12 +140,12 @@ def parse(content: bytes) -> list[dict[str, Any]]:
 
 
 def _begun(header: bytes, path: Path) -> Journal | None:
-    """What the first line says."""
+    """The journal after its first line; None where that is not usable."""
     try:
         (line,) = parse(header)
         manifest = manifest_of(line["manifest"], str(path), "train again")
         return Journal(manifest, Facts.model_validate(line["facts"]), [], RUNNING, len(header))
-    except (DamagedError, KeyError, ValueError):
+    except (DamagedError, KeyError, TypeError, ValueError):
         return None
 
 
@@ -167,7 +172,7 @@ def _new(path: Path) -> int:
 
 
 def _is_held(file: int) -> bool:
-    """Whether a training has the file locked; closing the file gives up what this takes."""
+    """Whether a training has the file locked; closing the file releases what this locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -7,13 +7,15 @@ of two that tie the lower.
 To add a metric: write its function, add it to `METRICS`, and its name to `config.MetricName`.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-Score = Callable[[np.ndarray, np.ndarray], float]
+Rows = tuple[np.ndarray, np.ndarray]  # labels (n,), probabilities (n, K)
+Scorer = Callable[[np.ndarray, np.ndarray], float]
 Unit = Literal["share", "nats", ""]  # a share is shown in percent, its differences in points
 
 
@@ -36,7 +38,7 @@ class Metric:
     title: str
     unit: Unit
     direction: Literal[1, -1]
-    score: Score
+    score: Scorer
     pooled: bool = False
     every_class: bool = False
 
@@ -44,10 +46,27 @@ class Metric:
         """Why it cannot be computed on rows with these labels (n,); "" where it can."""
         if len(labels) == 0:
             return "there are no rows"
-        missing = sorted(set(range(classes)) - set(labels.tolist()))
-        if self.every_class and missing:
-            return f"no row is of class {missing[0]}, and {self.title} needs rows of every class"
+        absent = np.setdiff1d(np.arange(classes), labels)
+        if self.every_class and len(absent):
+            return f"no row is of class {absent[0]}, and {self.title} needs rows of every class"
         return ""
+
+    def by_fold(self, folds: Sequence[Rows]) -> list[float]:
+        """What each of the k folds of a repeat scores; NaN where that cannot be computed.
+
+        Of a pooled metric its share in the score θ of all rows: the jackknife's pseudo-value
+        k·θ − (k − 1)·θ₋ⱼ (Tukey 1958), θ₋ⱼ that of the rows outside of fold j.
+        """
+        if not self.pooled:
+            return [self._of([fold]) for fold in folds]
+        k, whole = len(folds), self._of(folds)
+        without = [self._of([*folds[:j], *folds[j + 1 :]]) for j in range(k)]
+        return [k * whole - (k - 1) * rest for rest in without]
+
+    def _of(self, folds: Sequence[Rows]) -> float:
+        labels = np.concatenate([y for y, _ in folds])
+        p = np.concatenate([p for _, p in folds])
+        return math.nan if self.problem(labels, p.shape[1]) else self.score(labels, p)
 
 
 def row_accuracy(labels: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -75,7 +94,7 @@ def row_brier(labels: np.ndarray, p: np.ndarray) -> np.ndarray:
     return squares
 
 
-def _mean(rows: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Score:
+def _mean(rows: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Scorer:
     return lambda labels, p: float(rows(labels, p).mean())
 
 
@@ -124,9 +143,7 @@ def average_precision(labels: np.ndarray, p: np.ndarray) -> float:
     return _one_against_rest(_average_precision, labels, p)
 
 
-def _one_against_rest(
-    area: Callable[[np.ndarray, np.ndarray], float], labels: np.ndarray, p: np.ndarray
-) -> float:
+def _one_against_rest(area: Scorer, labels: np.ndarray, p: np.ndarray) -> float:
     classes = [1] if p.shape[1] == 2 else range(p.shape[1])
     return float(np.mean([area(labels == k, p[:, k]) for k in classes]))
 

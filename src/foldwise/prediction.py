@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from foldwise import tracking
 from foldwise.core import config, paths
-from foldwise.core.environment import Environment
+from foldwise.core.environment import Environment, without_telemetry
 from foldwise.core.errors import DataError, ResultsError
 from foldwise.engine.learners import networks
 from foldwise.numerics.split import REFIT
 from foldwise.results.runs import RunFolder
-from foldwise.tracking import Predictor
+from foldwise.tracking.place import CHAMPION
+from foldwise.tracking.predictor import Predictor
 from foldwise.wording.predictions import Prediction
 
 MODES = {1: "L", 3: "RGB"}  # Pillow's, by channels
@@ -62,7 +62,7 @@ def predictor(name: str, root: Path, environment: Environment) -> Predictor:
         TrackingError: MLflow has no such model.
     """
     if ":/" in name or (Path(name) / "MLmodel").is_file():
-        return tracking.load_model(name, root, environment)
+        return _of_mlflow(name, root, environment)
     run = RunFolder(root / paths.run(name))
     if run.exists:
         return _of_run(run)
@@ -70,7 +70,7 @@ def predictor(name: str, root: Path, environment: Environment) -> Predictor:
     config.known(name, [*settings.studies, *settings.variants], "--model (a study or a variant)")
     if name in settings.variants:
         return _of_run(run)
-    return tracking.load_model(f"models:/{name}@{tracking.CHAMPION}", root, environment)
+    return _of_mlflow(f"models:/{name}@{CHAMPION}", root, environment)
 
 
 def read(path: Path, shape: Sequence[int]) -> Rows:
@@ -128,6 +128,13 @@ def _of_run(run: RunFolder) -> Predictor:
         class_names=tuple(manifest.dataset.class_names),
         predict=predict,
     )
+
+
+def _of_mlflow(address: str, root: Path, environment: Environment) -> Predictor:
+    without_telemetry()
+    from foldwise.tracking import loading
+
+    return loading.load(address, root, environment)
 
 
 # --- tables -----------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ import pandas as pd
 
 from foldwise import commits, comparison
 from foldwise.commits import Snapshot
-from foldwise.comparison import Tested
 from foldwise.core import files, paths, trees
 from foldwise.core.config import Study, known
 from foldwise.core.errors import ComparisonError, FoldwiseError, MissingError, ResultsError
@@ -114,7 +113,8 @@ class Answer:
 
     a: str
     b: str
-    tested: Tested
+    study: Study
+    pair: Pair
     metrics: Metrics
     unchanged: bool
     settings: list[Change]
@@ -219,7 +219,7 @@ def _answer(a: Snapshot, b: Snapshot, name_a: str, name_b: str) -> Answer | Revi
     labels = (name_a, name_b) if a is b else (f"{name_a} ({a.name})", f"{name_b} ({b.name})")
     try:
         one, other = read(a, name_a), read(b, name_b)
-        tested = comparison.compare(study, one, other, names=labels)
+        pair = comparison.compare(study, one, other, names=labels)
     except FoldwiseError as error:
         return RevisionRefused(
             variant_a=name_a, variant_b=name_b, study=study.name, refused=str(error)
@@ -227,25 +227,25 @@ def _answer(a: Snapshot, b: Snapshot, name_a: str, name_b: str) -> Answer | Revi
     columns = one.scores.columns.intersection(other.scores.columns)
     unchanged = one.scores[columns].equals(other.scores[columns])
     settings = _changes(_settings(a, name_a), _settings(b, name_b))
-    return Answer(name_a, name_b, tested, one.metrics, unchanged, settings)
+    return Answer(name_a, name_b, study, pair, one.metrics, unchanged, settings)
 
 
 def _decided(answers: Sequence[Answer | RevisionRefused]) -> list[RevisionPair | RevisionRefused]:
     """The pairs with their verdicts, Holm over those that ask something."""
     questions = [x for x in answers if isinstance(x, Answer) and not x.unchanged]
-    adjusted = iter(holm([x.tested.test.p for x in questions]))
+    adjusted = iter(holm([x.pair.p for x in questions]))
     return [
         x
         if isinstance(x, RevisionRefused)
-        else _pair(x, x.tested.test.p if x.unchanged else next(adjusted), len(questions))
+        else _pair(x, x.pair.p if x.unchanged else next(adjusted), len(questions))
         for x in answers
     ]
 
 
 def _pair(answer: Answer, p_holm: float, questions: int) -> RevisionPair:
-    study: Study = answer.tested.study
+    study = answer.study
     return RevisionPair(
-        **dict(comparison.decided(answer.tested, p_holm)),
+        **dict(comparison.decided(study, answer.pair, p_holm)),
         variant_a=answer.a,
         variant_b=answer.b,
         study=study.name,

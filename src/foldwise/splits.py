@@ -1,11 +1,12 @@
 """Labels, cross-validation settings and a seed → the split table of a study. Pure."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 from foldwise.core.config import CrossValidation
 from foldwise.core.errors import DataError
-from foldwise.metrics import METRICS
 from foldwise.numerics.split import Split, split_name, splits
 
 
@@ -47,11 +48,13 @@ def splits_of(table: pd.DataFrame) -> list[Split]:
     return splits([rows["fold"].to_numpy() for _, rows in ordered.groupby("repeat")])
 
 
-def check_metric(name: str, y: np.ndarray, classes: int, table: pd.DataFrame) -> None:
+def check_metric(
+    problem: Callable[[np.ndarray, int], str], y: np.ndarray, classes: int, table: pd.DataFrame
+) -> None:
     """That a study's primary metric can be computed on every split.
 
     Args:
-        name: of the metric.
+        problem: the metric's own; training imports this module, and no metric retrains anything.
         y: class numbers (n,).
         classes: how many the data set has.
         table: the study's split table.
@@ -59,8 +62,7 @@ def check_metric(name: str, y: np.ndarray, classes: int, table: pd.DataFrame) ->
     Raises:
         DataError: it cannot; the message names the first such split.
     """
-    metric = METRICS[name]
     for split in splits_of(table)[:-1]:
-        if problem := metric.problem(y[split.held_out], classes):
+        if reason := problem(y[split.held_out], classes):
             place = split_name(split.repeat, split.fold)
-            raise DataError(f"split {place}: {problem}; set comparison.metric to another one")
+            raise DataError(f"split {place}: {reason}; set comparison.metric to another one")

@@ -1,13 +1,12 @@
-"""Trainings as they go on: journals → MLflow runs, which `mirror` takes over at the end.
+"""Trainings as they go on: journals → MLflow runs, which `tracking.mirror` takes over at the end.
 
-A live run has the tag `foldwise.live`, which says what training it shows, and no outputs yet. It
-is made only while that training holds its journal, so never beside the runs of its results.
+A run is made only while its training holds its journal, so never beside the runs of its results.
 """
 
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,23 +19,46 @@ from tqdm import tqdm
 
 from foldwise import journal
 from foldwise.core import paths
+from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
 from foldwise.journal import Journal
-from foldwise.tracking import mirror, place, records, store
-from foldwise.tracking.records import CURVES, LIVE, NOTE, Point, Record, VariantRun
+from foldwise.numerics.outcomes import Recorded
+from foldwise.results.runs import Facts, Place
+from foldwise.tracking import experiments, live, origin, place
+from foldwise.tracking import store as stores
+from foldwise.tracking.experiments import RUNNING
+from foldwise.tracking.live import LIVE
+from foldwise.tracking.records import CURVES, NOTE, Entry, Point, Source, milliseconds
 from foldwise.tracking.store import Store
+from foldwise.wording import notes
+from foldwise.wording.numbers import percent
 
 LONGEST_WAIT = 60  # seconds between two attempts to reach a store that fails
 ENDED = {"complete": "FINISHED", "failed": "FAILED", journal.KILLED: "KILLED"}
-Split = tuple[int, int]
 
 
 def follow(
-    root: Path, environ: Mapping[str, str], interval: float, going: Callable[[], bool]
+    root: Path,
+    environment: Environment,
+    interval: float = 10.0,
+    going: Callable[[], bool] = lambda: True,
 ) -> None:
-    """See `foldwise.tracking.follow`."""
-    follower = Follower(root, environ)
-    wait, due, said = 0.0, 0.0, ""
+    """Show the trainings of a project in the MLflow store as they go on, until Ctrl-C.
+
+    `track` takes over what this has begun, and deletes what it leaves of killed trainings. A
+    store that fails is tried again, with everything that it missed.
+
+    Args:
+        root: the project's root.
+        environment: where the store is, and which DVC experiment runs.
+        interval: seconds between two looks at the journals.
+        going: asked before every look whether to go on.
+
+    Raises:
+        TrackingError: the project's path cannot be part of a database's address.
+    """
+    follower = Follower(root.resolve(), environment)
+    wait, due, problem = 0.0, 0.0, ""
     with closing(Board()) as board:
         while going():
             board.show(follower.read())
@@ -45,13 +67,13 @@ def follow(
                     follower.mirror()
                 except TrackingError as error:
                     wait = min(max(interval, 2 * wait), LONGEST_WAIT)
-                    if str(error) != said:
+                    if str(error) != problem:
                         board.say(f"{error}; trying again until it works; trainings go on")
-                    said = str(error)
+                    problem = str(error)
                 else:
-                    if said:
+                    if problem:
                         board.say(f"{follower.uri}: works again, and has all that was missed")
-                    wait, said = 0.0, ""
+                    wait, problem = 0.0, ""
                 due = time.monotonic() + wait
             time.sleep(interval)
 
@@ -60,10 +82,15 @@ def follow(
 
 
 @dataclass(frozen=True)
-class LiveRun(VariantRun):
-    """The run of a variant as far as the journal of its training goes."""
+class JournalSource(Source):
+    """The source that a journal is, as far as its training has come."""
 
     journal: Journal
+
+    @property
+    def attempt(self) -> str:
+        """Which training this is, of all that ever were."""
+        return live.attempt(self.root, self.journal.facts.started)
 
     @property
     def state(self) -> tuple[int, str]:
@@ -78,12 +105,12 @@ class LiveRun(VariantRun):
     @property
     def epochs(self) -> int:
         """How many epochs each of them is to take."""
-        return int(self.manifest["variant"]["training"]["epochs"])
+        return self.manifest.variant.training.epochs
 
     @property
     def epoch(self) -> int:
         """The last one that is recorded, in the mean over the networks."""
-        return sum(int(line["epoch"]) for line, _ in self._last.values()) // self.models
+        return sum(recorded.epoch for recorded, _ in self._last.values()) // self.models
 
     @property
     def accuracy(self) -> float | None:
@@ -95,77 +122,71 @@ class LiveRun(VariantRun):
 
     @property
     def progress(self) -> str:
-        """How far the training is."""
-        text = f"epoch {self.epoch} of {self.epochs}, {self.models} models"
-        if self.accuracy is not None:
-            text += f", mean validation accuracy {100 * self.accuracy:.1f} %"
-        return text
+        """How far the training is, in words."""
+        return notes.progress(self.epoch, self.epochs, self.models, self.accuracy)
 
+    @property
     def started(self) -> list[int]:
         """The indices of the splits that train, or have trained."""
         return [i for i, split in enumerate(self.splits) if split in self._last]
 
     def is_done(self, index: int) -> bool:
         """Whether a split has taken its last epoch."""
-        line, _ = self._last[self.splits[index]]
-        return bool(line["epoch"] == self.epochs)
+        recorded, _ = self._last[self.splits[index]]
+        return recorded.epoch == self.epochs
 
-    def points(self, first: int) -> dict[Split, list[Point]]:
+    def points(self, first: int) -> dict[Place, list[Point]]:
         """The points of the curves from a line of the journal on, by split."""
-        found: dict[Split, list[Point]] = {split: [] for split in self.splits}
-        for line in self.journal.epochs[first:]:
-            reached = records.milliseconds(line["finished"])
-            for split, metrics in _by_split(line):
-                found[split] += [
-                    Point(key, value, line["epoch"], reached)
+        points: dict[Place, list[Point]] = {split: [] for split in self.splits}
+        for recorded in self.journal.epochs[first:]:
+            reached = milliseconds(recorded.finished)
+            for split, metrics in _by_split(recorded):
+                points[split] += [
+                    Point(key, value, recorded.epoch, reached)
                     for key, value in zip(CURVES, metrics, strict=False)
                     if math.isfinite(value)
                 ]
-        return found
+        return points
 
     @cached_property
-    def _last(self) -> dict[Split, tuple[dict[str, Any], list[float]]]:
+    def _last(self) -> dict[Place, tuple[Recorded, list[float]]]:
         """Of each split that has started: its last line in the journal, and its own metrics."""
         lines = self.journal.epochs
         return {split: (line, metrics) for line in lines for split, metrics in _by_split(line)}
 
-    # What a VariantRun has from the run folder, from the journal.
-
     @cached_property
+    def _begun(self) -> dict[Place, float]:
+        starts = (line for line in self.journal.epochs if line.epoch == 0)
+        return {split: line.finished for line in starts for split in line.splits}
+
+    # What every source has.
+
+    @property
     def outputs(self) -> str:
         """Not known yet."""
         return ""
 
     @cached_property
-    def _begun(self) -> dict[Split, float]:
-        starts = (line for line in self.journal.epochs if line["epoch"] == 0)
-        return {split: line["finished"] for line in starts for split, _ in _by_split(line)}
-
-    @cached_property
-    def _facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
+        """As of the last line."""
         facts = self.journal.facts
-        times = [line["finished"] for line, _ in self._last.values()]
-        return {**facts, "finished": max(times, default=facts["started"])}
+        times = [line.finished for line, _ in self._last.values()]
+        return facts.model_copy(update={"finished": max(times, default=facts.started)})
 
-    @cached_property
-    def _metrics(self) -> dict[str, Any]:
-        return {}
+    @property
+    def note(self) -> str:
+        """How far it is."""
+        return notes.training(self.manifest, self.journal.status, self.progress)
 
-    def _times(self, repeat: int, fold: int) -> tuple[int, int]:
-        line, _ = self._last[repeat, fold]
-        begun = self._begun[repeat, fold]
-        return records.milliseconds(begun), records.milliseconds(line["finished"])
-
-    def _note(self) -> str:
-        said = f"**Training, {self.journal.status}**: {self.progress}"
-        return "\n\n".join(line for line in (self.warning(), said, self.protocol()) if line)
+    def times(self, index: int) -> tuple[float, float]:
+        """When a split began, and when it came to its last line."""
+        recorded, _ = self._last[self.splits[index]]
+        return self._begun[self.splits[index]], recorded.finished
 
 
-def _by_split(line: Mapping[str, Any]) -> list[tuple[Split, list[float]]]:
+def _by_split(line: Recorded) -> Iterator[tuple[Place, list[float]]]:
     """The splits of a chunk with the metrics of each, which has none at epoch 0."""
-    metrics = line["metrics"] or [[]] * len(line["splits"])
-    splits = zip(line["splits"], metrics, strict=True)
-    return [((repeat, fold), values) for (repeat, fold), values in splits]
+    yield from zip(line.splits, line.metrics or [[]] * len(line.splits), strict=True)
 
 
 # --- the mirror -------------------------------------------------------------------------------
@@ -176,25 +197,25 @@ class Follower:
     """Mirrors the journals of a workspace, and remembers what the store has of them."""
 
     root: Path
-    environ: Mapping[str, str]
-    _read: dict[Path, tuple[object, LiveRun]] = field(default_factory=dict)
+    environment: Environment
+    _read: dict[Path, tuple[object, JournalSource]] = field(default_factory=dict)
     _mirrored: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @cached_property
     def uri(self) -> str:
         """The store."""
-        return place.store_uri(self.environ, self.root)
+        return place.store_uri(self.root, self.environment)
 
-    def read(self) -> list[LiveRun]:
+    def read(self) -> list[JournalSource]:
         """The latest training of every variant; what is over and unchanged is not read again."""
         files = sorted((self.root / paths.LIVE).glob("*.jsonl"))
         latest = {path: self._latest(path) for path in files}
-        self._read = {path: found for path, found in latest.items() if found is not None}
-        return self._runs()
+        self._read = {path: read for path, read in latest.items() if read is not None}
+        return self._sources()
 
     def has_news(self) -> bool:
         """Whether the journals, as last read, say what the store does not have."""
-        return any(self._mirrored.get(run.attempt) != run.state for run in self._runs())
+        return any(self._mirrored.get(each.attempt) != each.state for each in self._sources())
 
     def mirror(self) -> None:
         """Bring the store up to what the journals say now.
@@ -203,22 +224,22 @@ class Follower:
             TrackingError: the store fails; the next call makes up for it.
         """
         before, self._mirrored = self._mirrored, {}
-        with store.opened(self.uri, self.environ) as opened:
-            live = mirror.live_runs(opened.client, self.root)
-            runs = self.read()  # not earlier: a training that is over may be tracked by now
-            for run in runs:
-                if before.get(run.attempt) != run.state:
-                    first, _ = before.get(run.attempt, (0, ""))
-                    self._show(opened, run, mirror.begun(live, run.attempt), first)
-            latest = {run.attempt for run in runs}
-            for left in (each for each in live if each.data.tags[LIVE] not in latest):
-                _end(opened.client, left, "KILLED", None)
-        self._mirrored = {run.attempt: run.state for run in runs}
+        with stores.opened(self.uri, self.environment) as store:
+            runs = live.runs_of(store.client, self.root)
+            sources = self.read()  # not earlier: a training that is over may be tracked by now
+            for source in sources:
+                if before.get(source.attempt) != source.state:
+                    first, _ = before.get(source.attempt, (0, ""))
+                    _show(store, source, live.showing(runs, source.attempt), first)
+            latest = {source.attempt for source in sources}
+            for left in (run for run in runs if run.data.tags[LIVE] not in latest):
+                _end(store.client, left, "KILLED", None)
+        self._mirrored = {source.attempt: source.state for source in sources}
 
-    def _runs(self) -> list[LiveRun]:
-        return [run for _, run in self._read.values()]
+    def _sources(self) -> list[JournalSource]:
+        return [source for _, source in self._read.values()]
 
-    def _latest(self, path: Path) -> tuple[object, LiveRun] | None:
+    def _latest(self, path: Path) -> tuple[object, JournalSource] | None:
         known = self._read.get(path)
         try:
             stat = path.stat()
@@ -227,54 +248,51 @@ class Follower:
         stamp = stat.st_ino, stat.st_size, stat.st_mtime_ns
         if known and known[0] == stamp and known[1].journal.status != journal.RUNNING:
             return known
-        found = journal.read(path, known[1].journal if known else None)
-        if found is None:
+        written = journal.read(path, known[1].journal if known else None)
+        if written is None:
             return None
-        if known and known[1].journal.facts == found.facts:
-            context = known[1].context
+        if known and known[1].journal.facts == written.facts:
+            start = known[1].origin
         else:
-            context = records.context(self.root, self.environ)
-        name = found.manifest["variant"]["name"]
-        return stamp, LiveRun(self.root, name, found.manifest, context, found)
-
-    def _show(self, opened: Store, run: LiveRun, live: dict[str, Run], first: int) -> None:
-        """Mirror one training; `live` are its runs by spec, the lines before `first` are there."""
-        client, status = opened.client, run.journal.status
-        if status == journal.RUNNING:
-            self._create_missing(opened, run, live)
-        points, ended = run.points(first), ENDED.get(status)
-        children = [(i, run.child(i)) for i in run.started()]
-        shown = [(i, record, live[record.spec]) for i, record in children if record.spec in live]
-        opened.log_points({each.info.run_id: points[run.splits[i]] for i, _, each in shown})
-        for i, record, each in shown:
-            end = "FINISHED" if run.is_done(i) else ended
-            if end:
-                _end(client, each, end, record.finished)
-        if run.spec in live:
-            client.set_tag(live[run.spec].info.run_id, NOTE, run.parent.note)
-            if ended:
-                _end(client, live[run.spec], ended, run.parent.finished)
-
-    def _create_missing(self, opened: Store, run: LiveRun, live: dict[str, Run]) -> None:
-        """Add the parent and a child for every split that trains to `live`."""
-        wanted: Iterable[Record] = (run.parent, *map(run.child, run.started()))
-        missing = [record for record in wanted if record.spec not in live]
-        if not missing:
-            return
-        experiment = mirror.experiment_of(opened, run.study, [run])
-        for record in missing:
-            parent = None if record.role == "variant" else live[run.spec].info.run_id
-            tags = {LIVE: run.attempt}
-            live[record.spec] = mirror.create(opened, experiment, record, tags, parent)
-            opened.client.log_batch(
-                live[record.spec].info.run_id,
-                params=[Param(key, value) for key, value in record.params.items()],
-            )
+            start = origin.of_workspace(self.root, self.environment)
+        return stamp, JournalSource(self.root, written.manifest, start, written)
 
 
-def _end(client: MlflowClient, run: Run, status: str, finished: int | None) -> None:
-    """Give a run that is RUNNING its status and the time of its end (default: now)."""
-    if run.info.status == mirror.RUNNING:
+def _show(store: Store, source: JournalSource, runs: dict[str, Run], first: int) -> None:
+    """Mirror one training; `runs` are its own by spec, the lines before `first` are there."""
+    if source.journal.status == journal.RUNNING:
+        _create_missing(store, source, runs)
+    points, ended = source.points(first), ENDED.get(source.journal.status)
+    for index in source.started:
+        entry = source.child(index)
+        if entry.spec in runs:
+            run = runs[entry.spec]
+            store.log_points(run.info.run_id, points[source.splits[index]])
+            _end(store.client, run, "FINISHED" if source.is_done(index) else ended, entry.finished)
+    if source.spec in runs:
+        parent = runs[source.spec]
+        store.client.set_tag(parent.info.run_id, NOTE, source.parent.note)
+        _end(store.client, parent, ended, source.parent.finished)
+
+
+def _create_missing(store: Store, source: JournalSource, runs: dict[str, Run]) -> None:
+    """Add the parent and a child for every split that trains to `runs`."""
+    entries: Iterable[Entry] = (source.parent, *map(source.child, source.started))
+    missing = [entry for entry in entries if entry.spec not in runs]
+    if not missing:
+        return
+    experiment = experiments.of_study(store, source.study, [source])
+    for entry in missing:
+        parent = None if entry.role == "variant" else runs[source.spec].info.run_id
+        run = experiments.create(store.client, experiment, entry, {LIVE: source.attempt}, parent)
+        params = [Param(key, value) for key, value in entry.params.items()]
+        store.client.log_batch(run.info.run_id, params=params)
+        runs[entry.spec] = run
+
+
+def _end(client: MlflowClient, run: Run, status: str | None, finished: int | None) -> None:
+    """Give a run that is RUNNING its status, if it has one, and the time of its end (or now)."""
+    if status and run.info.status == RUNNING:
         client.set_terminated(run.info.run_id, status, end_time=finished)
 
 
@@ -293,33 +311,33 @@ class Board:
         for bar in self._bars.values():
             bar.close()
 
-    def show(self, runs: Iterable[LiveRun]) -> None:
+    def show(self, sources: Iterable[JournalSource]) -> None:
         """Show the trainings that go on, and the end of those that were shown before."""
-        for run in runs:
-            running = run.journal.status == journal.RUNNING
-            text = run.progress if running else f"{run.journal.status}; {run.progress}"
-            if self._said.get(run.attempt, None if running else text) != text:
-                self._said[run.attempt] = text
+        for source in sources:
+            status = source.journal.status
+            running = status == journal.RUNNING
+            text = source.progress if running else f"{status}; {source.progress}"
+            if self._said.get(source.attempt, None if running else text) != text:
+                self._said[source.attempt] = text
                 if sys.stdout.isatty():
-                    self._draw(run)
+                    self._draw(source)
                 else:
-                    self.say(f"{run.name}: {text}")
+                    self.say(f"{source.name}: {text}")
 
     def say(self, text: str) -> None:
         """Print a line, above the bars."""
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
-    def _draw(self, run: LiveRun) -> None:
-        if run.attempt not in self._bars:
-            bar = tqdm(total=run.epochs, desc=run.name, unit="epoch", file=sys.stdout)
-            bar.start_t = run.journal.facts["started"]
-            self._bars[run.attempt] = bar
-        bar = self._bars[run.attempt]
-        bar.n = run.epoch
-        accuracy = (
-            "" if run.accuracy is None else f", {100 * run.accuracy:.1f} % validation accuracy"
-        )
-        bar.set_postfix_str(f"{run.journal.status}, {run.models} models{accuracy}")
-        if run.journal.status != journal.RUNNING:
+    def _draw(self, source: JournalSource) -> None:
+        if source.attempt not in self._bars:
+            bar = tqdm(total=source.epochs, desc=source.name, unit="epoch", file=sys.stdout)
+            bar.start_t = source.journal.facts.started
+            self._bars[source.attempt] = bar
+        bar, status = self._bars[source.attempt], source.journal.status
+        bar.n = source.epoch
+        accuracy = source.accuracy
+        scored = "" if accuracy is None else f", {percent(accuracy)} validation accuracy"
+        bar.set_postfix_str(f"{status}, {source.models} models{scored}")
+        if status != journal.RUNNING:
             bar.close()

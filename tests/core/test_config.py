@@ -1,18 +1,21 @@
 """params.yaml: everything wrong is refused with its key and a remedy, before data loads."""
 
 import re
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from sklearn.model_selection import StratifiedKFold
 
 from foldwise.core import config
 from foldwise.core.errors import ConfigError
 
-PARAMS = (Path(__file__).parent.parent / "params.yaml").read_text()
+PARAMS = (Path(__file__).parents[2] / "params.yaml").read_text()
 
 
 def changed(path: str, value: Any) -> str:
@@ -27,8 +30,6 @@ def changed(path: str, value: Any) -> str:
         del node[last]
     else:
         node[last] = value
-    from io import StringIO
-
     out = StringIO()
     yaml.dump(tree, out)
     return out.getvalue()
@@ -70,6 +71,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     (f"{TRAINING}.batch_size", 16.0, "batch_size: must be a valid integer"),
     ("studies.sonar.cv.folds", 1, r"cv\.folds: must be greater than or equal to 2 \(got 1\)"),
     ("studies.sonar.cv.folds", 200, "use at most 104"),
+    ("studies.sonar.comparison.metric", "auc", r"comparison\.metric: must be 'accuracy', 'bal"),
+    ("studies.sonar.comparison.rope", 1, r"comparison\.rope: must be less than 1"),
+    ("studies.sonar.name", "echoes", "a study's name is its key; remove it"),
     ("studies.sonar.comparison.baseline", "sonar-base", "did you mean 'sonar-baseline'"),
     ("studies.sonar.comparison.pairs", [["sonar-baseline", "cifar10-plain"]], "'cifar10-plain'"),
     (
@@ -94,6 +98,23 @@ def test_refused_with_key_and_remedy(path: str, value: Any, message: str) -> Non
     with pytest.raises(ConfigError, match=message) as caught:
         config.parse(changed(path, value))
     assert "params.yaml" in str(caught.value)
+
+
+def test_a_study_knows_its_name() -> None:
+    settings = config.parse(PARAMS)
+    assert {name: study.name for name, study in settings.studies.items()} == {
+        name: name for name in settings.studies
+    }
+    with pytest.raises(ConfigError, match="did you mean 'sonar'"):
+        settings.study("sonr")
+    with pytest.raises(ConfigError, match="did you mean 'sonar'"):
+        settings.dataset("sonor")
+
+
+def test_every_metric_can_be_the_primary_one() -> None:
+    for metric in get_args(config.MetricName):
+        assert config.ComparisonConfig(baseline="a", metric=metric).metric == metric
+    assert config.ComparisonConfig(baseline="a").metric == "accuracy"
 
 
 def test_a_batch_of_one_row_is_fine_without_batch_norm() -> None:
@@ -150,9 +171,6 @@ def test_another_optimizer_replaces_the_whole_block() -> None:
 def test_training_sizes_are_those_of_stratified_folds(rows: int, folds: int) -> None:
     if folds > rows // 2:
         return
-    import numpy as np
-    from sklearn.model_selection import StratifiedKFold
-
     y = np.arange(rows) % 2
     if folds > np.bincount(y).min():
         return

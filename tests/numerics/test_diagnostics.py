@@ -1,17 +1,17 @@
 """Diagnostics measure what they say, and change nothing that they measure."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from builders import dataset, variant
+from builders import chunk, dataset, variant
 from torch import nn
 
 from foldwise.numerics import diagnostics
 from foldwise.numerics.diagnostics import measure
 from foldwise.numerics.training import Chunk, train
-from foldwise.splits import split_table, splits
 
 
 def model_of(activation: nn.Module, weight: float) -> nn.Sequential:
@@ -65,8 +65,14 @@ def test_gradient_norm_is_that_of_the_mean_loss() -> None:
 
 
 def probed(network: dict[str, object], **training: object) -> Chunk:
-    v = variant(network=network, training=training)
-    return Chunk(v, tuple(splits(split_table(dataset().y, v.cv))[:4]))
+    """Its first split is the one that is measured."""
+    return chunk(variant(network=network, training=training), dataset())
+
+
+def records_of(chunk: Chunk) -> list[dict[str, float]]:
+    first, *others = train(chunk, dataset())
+    assert not any(each.diagnostics for each in others)
+    return first.diagnostics
 
 
 @pytest.mark.parametrize(
@@ -77,27 +83,26 @@ def test_measuring_changes_no_bit_of_the_training(
 ) -> None:
     with_probe = train(probed(network), dataset())
     monkeypatch.setattr(diagnostics.Probe, "around", lambda self, step: step)
-    without = train(probed(network), dataset())
-    assert with_probe.diagnostics
-    assert not without.diagnostics
-    for name, array in without.weights.items():
-        assert np.array_equal(array, with_probe.weights[name])
+    for measured, other in zip(with_probe, train(probed(network), dataset()), strict=True):
+        assert not other.diagnostics
+        for name, array in other.weights.items():
+            assert np.array_equal(array, measured.weights[name])
+    assert with_probe[0].diagnostics
 
 
 def test_about_forty_measurements_of_the_probed_split_alone() -> None:
-    chunk = probed({}, epochs=50)  # 30 rows, batches of 8: 200 steps
-    records = train(chunk, dataset()).diagnostics
+    records = records_of(probed({}, epochs=50))  # 30 rows, batches of 8: 200 steps
     steps = sorted({record["step"] for record in records})
     assert steps == list(range(0, 200, 5))
     assert {record["layer"] for record in records} == {1, 2, 3}
     assert all(record["update_ratio"] > 0 for record in records)
-    elsewhere = probed({}, probe=[0, 3])
-    assert not train(Chunk(elsewhere.variant, elsewhere.splits[:2]), dataset()).diagnostics
+    elsewhere = replace(probed({}, probe=[0, 3]), splits=probed({}).splits[:2])
+    assert not records_of(elsewhere)
 
 
 def test_batch_norm_centres_what_the_nonlinearity_gets() -> None:
-    plain = train(probed({"activation": "sigmoid"}), dataset()).diagnostics
-    normed = train(probed({"activation": "sigmoid", "batch_norm": True}), dataset()).diagnostics
+    plain = records_of(probed({"activation": "sigmoid"}))
+    normed = records_of(probed({"activation": "sigmoid", "batch_norm": True}))
 
     def off_centre(records: list[dict[str, float]]) -> float:
         return float(np.mean([abs(r["p50"]) for r in records if r["layer"] == 2]))

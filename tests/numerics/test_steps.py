@@ -1,18 +1,14 @@
 """Which way a stack trains, and that the ways agree."""
 
-from functools import partial
-
 import pytest
 import torch
-from builders import dataset, variant
+from builders import chunk, dataset, variant
 from torch import Tensor, nn
 
-from foldwise.core.config import Training
-from foldwise.numerics import steps, training
+from foldwise.numerics import kernels, steps
 from foldwise.numerics.batches import Batch, Block, Rows
-from foldwise.numerics.networks import StackedNetwork
-from foldwise.numerics.training import Chunk, train
-from foldwise.splits import split_table, splits
+from foldwise.numerics.outcomes import Trained
+from foldwise.numerics.training import train
 
 
 class Squeezed(nn.Module):
@@ -48,22 +44,26 @@ def test_autograd_trains_the_same_models_as_the_compiled_step(
     network: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a GPU does, on the CPU: equal but for rounding."""
-    v = variant(network=network, training={"epochs": 3})
-    data = dataset()
-    plan = splits(split_table(data.y, v.cv))
-    chunk = Chunk(v, tuple(s for s in plan if len(s.train) == len(plan[0].train)))
-    compiled = train(chunk, data)
-    with monkeypatch.context() as patch:
-        patch.setattr(training.steps, "functions", by_autograd)
-        reference = train(chunk, data)
-    torch.testing.assert_close(compiled.held_out, reference.held_out, rtol=1e-4, atol=1e-5)
+    toy = chunk(variant(network=network, training={"epochs": 3}), dataset())
+    compiled = train(toy, dataset())
+    monkeypatch.setattr(kernels, "functions", None)
+    monkeypatch.setattr(steps, "is_compiled", lambda stack, training: False)
+    assert_close(compiled, train(toy, dataset()), rtol=1e-4, atol=1e-5)
 
 
-def by_autograd(stack: StackedNetwork, settings: Training) -> steps.Functions:
-    step = steps.autograd_step(stack, settings)
-    return steps.Functions(
-        steps.batchwise(step, settings.batch_size), partial(steps.evaluated, stack)
-    )
+def assert_close(found: list[Trained], expected: list[Trained], rtol: float, atol: float) -> None:
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.held_out, other.held_out, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("what", ["ACTIVATIONS", "OPTIMIZERS", "LOSSES"])
+def test_what_the_compiled_step_does_not_support_goes_to_autograd(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, what, ())
+    monkeypatch.setattr(kernels, "functions", None)
+    trained = train(chunk(variant(), dataset()), dataset())
+    assert trained[0].history[-1, 0] < trained[0].history[0, 0]
 
 
 def own_rows(x: Tensor, targets: Tensor) -> tuple[Rows, Tensor]:
@@ -92,7 +92,6 @@ def test_blocks_are_cut_into_batches() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_trains_the_same_models() -> None:
-    v = variant(network={"batch_norm": True})
-    chunk = Chunk(v, tuple(splits(split_table(dataset().y, v.cv))[:2]))
-    here, there = train(chunk, dataset(), "cpu"), train(chunk, dataset(), "cuda")
-    torch.testing.assert_close(here.held_out, there.held_out, rtol=1e-3, atol=1e-4)
+    toy = chunk(variant(network={"batch_norm": True}), dataset())
+    here, there = train(toy, dataset(), "cpu"), train(toy, dataset(), "cuda")
+    assert_close(here, there, rtol=1e-3, atol=1e-4)

@@ -2,29 +2,36 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from fabricated import Project, project
+from fabricate import Cache, Project, lessons
 
 from foldwise import reporting
-from foldwise.reporting import StudyResults
+from foldwise.results.studies import StudyResults, read_studies
 
 FAILED = {"pictures-sigmoid": "the loss is not finite in r0-f02 at epoch 2"}
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return project(tmp_path_factory.mktemp("made"))
+def made(fabricated: Cache) -> Project:
+    return fabricated.shared(lessons())
 
 
 @pytest.fixture(scope="session")
 def studies(made: Project) -> list[StudyResults]:
-    return reporting.load(made.config, made.root)
+    return read_studies(made.config, made.root)
 
 
 @pytest.fixture(scope="session")
-def troubled(tmp_path_factory: pytest.TempPathFactory) -> list[StudyResults]:
+def troubled(fabricated: Cache) -> list[StudyResults]:
     """Synthetic pictures, one variant of which failed."""
-    made = project(tmp_path_factory.mktemp("troubled"), synthetic=True, failed=FAILED)
-    return reporting.load(made.config, made.root)
+    made = fabricated.shared(lessons(), synthetic=True, failed=FAILED)
+    return read_studies(made.config, made.root)
+
+
+@pytest.fixture(scope="session")
+def losses(fabricated: Cache) -> StudyResults:
+    """A study of which log-loss is the primary metric: lower is better."""
+    made = fabricated.shared(lessons(pictures=100, repeats=1, epochs=3, metric="log_loss"))
+    return read_studies(made.config, made.root)[1]
 
 
 @pytest.fixture(scope="session")
@@ -40,11 +47,13 @@ def echoes(studies: list[StudyResults]) -> StudyResults:
 @pytest.fixture
 def identical(echoes: StudyResults) -> StudyResults:
     """A study in which the first pair has no spread at all."""
-    pair = dict(echoes.pairs[0])
-    pair |= {"mean": 0.0, "sd": 0.0, "se": 0.0, "t": 0.0, "p": 1.0, "naive_p": 1.0, "mde": 0.0}
-    pair |= {"ci95": [0.0, 0.0], "verdict": "Practically the same"}
-    pair["differences"] = [{**row, "difference": 0.0} for row in pair["differences"]]
-    return dataclasses.replace(echoes, comparison={**echoes.comparison, "pairs": [pair]})
+    pair, zero = echoes.comparison.made[0], ("mean", "sd", "se", "t", "mde")
+    equal = [line.model_copy(update={"difference": 0.0}) for line in pair.differences]
+    changes = dict.fromkeys(zero, 0.0) | {"p": 1.0, "naive_p": 1.0, "ci95": (0.0, 0.0)}
+    changes |= {"verdict": "Practically the same", "differences": equal}
+    pairs = [pair.model_copy(update=changes)]
+    comparison = echoes.comparison.model_copy(update={"pairs": pairs})
+    return dataclasses.replace(echoes, comparison=comparison)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import pytest
 import vl_convert
 from dvc_render.vega import VegaRenderer
 
-from foldwise.reporting import StudyResults, tidy
+from foldwise.reporting import tidy
+from foldwise.results.studies import StudyResults
 
 PLOTS = {
     "accuracy": (tidy.curves, "epoch", "mean"),

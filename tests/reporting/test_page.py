@@ -8,7 +8,9 @@ import pytest
 from chromium import Browser, browser, executable
 
 from foldwise import reporting
-from foldwise.reporting import StudyResults, words
+from foldwise.results.studies import StudyResults
+from foldwise.wording import evidence
+from foldwise.wording.sentences import Context, answer
 
 DRAWN = "document.documentElement?.dataset.charts === 'drawn'"
 MARKS = """
@@ -162,18 +164,20 @@ def test_every_chart_has_a_title_and_a_table(page: Path) -> None:
 
 def test_every_number_of_a_comparison_is_there(page: Path, echoes: StudyResults) -> None:
     text = page.read_text(encoding="utf-8").replace("\u00a0", " ")
-    for name in (
-        "corrected t-test",
-        "p after Holm",
-        "do not trust",
-        "minimum detectable effect",
-        "McNemar, repeat 1",
-        "row bootstrap",
-        "log-loss, B − A (exploratory",
-    ):
-        assert name in text, name
-    for pair in echoes.pairs:
-        assert words.answer(pair).split(";")[0] in text
+    context = Context.of(echoes.comparison)
+    for pair in echoes.comparison.made:
+        assert answer(pair, context).split(";")[0] in text
+        for name, value in evidence.rows(pair, context):
+            assert f'<th scope="row">{name}</th><td>{value}</td>' in text
+
+
+def test_the_page_is_about_the_primary_metric(tmp_path: Path, losses: StudyResults) -> None:
+    reporting.write_report([losses], tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "variant B has the higher log-loss (lower is better)." in text
+    assert "The verdicts are about log-loss; other metrics are exploratory." in text
+    assert "changes log-loss (lower is better) by" in text
+    assert '<th scope="row">primary metric</th><td>log-loss</td>' in text
 
 
 class _Outline(HTMLParser):

@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,9 @@ import pandas as pd
 import pytest
 
 from foldwise import reporting
-from foldwise.reporting import StudyResults, tidy
+from foldwise.core.errors import ResultsError
+from foldwise.reporting import tidy
+from foldwise.results.studies import StudyResults
 
 
 def test_a_band_is_mean_and_percentiles_over_splits_without_refit() -> None:
@@ -21,14 +25,6 @@ def test_a_band_is_mean_and_percentiles_over_splits_without_refit() -> None:
     row = tidy.band(history, "train_loss").iloc[0]
     low, high = np.quantile([1.0, 2.0, 6.0], [0.15, 0.85])
     assert row.to_dict() == {"epoch": 1, "mean": 3.0, "low": low, "high": high, "splits": 3}
-
-
-def test_a_band_is_thinned_but_keeps_both_ends() -> None:
-    epoch = np.arange(1, 1001)
-    history = pd.DataFrame({"repeat": 0, "fold": 0, "epoch": epoch, "train_loss": 1.0})
-    kept = tidy.band(history, "train_loss")["epoch"]
-    assert len(kept) == tidy.EPOCHS
-    assert (kept.iloc[0], kept.iloc[-1]) == (1, 1000)
 
 
 def test_a_band_leaves_out_what_is_not_finite() -> None:
@@ -53,11 +49,11 @@ def test_confusion_has_every_cell_and_shares_of_the_actual_class(pictures: Study
     np.testing.assert_allclose(sums, 1, atol=1e-4)
 
 
-def test_calibration_of_a_network_that_keeps_its_word(echoes: StudyResults) -> None:
+def test_calibration_of_a_network_that_keeps_its_word() -> None:
     random = np.random.default_rng(0)
     p = random.uniform(0.5, 1, 20_000)
     table = pd.DataFrame({"label": random.random(20_000) > p, "p0": p, "p1": 1 - p})
-    bins = tidy.calibration(_with_predictions(echoes, table.astype({"label": int})))
+    bins = tidy.calibration(table.astype({"label": int}))
     assert bins["predictions"].tolist() == [2000] * tidy.BINS
     np.testing.assert_allclose(bins["confidence"], bins["accuracy"], atol=0.04)
 
@@ -88,12 +84,22 @@ def test_plots_of_failed_and_synthetic_runs(troubled: list[StudyResults]) -> Non
     assert set(scores["study"]) == {"pictures (synthetic data)", "echoes (synthetic data)"}
 
 
-def _with_predictions(study: StudyResults, table: pd.DataFrame) -> reporting.VariantResults:
-    return dataclasses.replace(study.variants[0], predictions=table)
-
-
 @pytest.mark.parametrize("name", ["curves", "scores", "confusion", "differences"])
 def test_no_studies_give_empty_tables(name: str) -> None:
     table = getattr(tidy, name)([])
     assert table.empty
     assert len(table.columns) > 4
+
+
+def test_results_without_their_run_are_not_drawn(echoes: StudyResults) -> None:
+    bare = dataclasses.replace(echoes.results[0], run=None)
+    with pytest.raises(ResultsError, match="echoes-baseline: its run folder is not at hand"):
+        tidy.run_of(bare)
+
+
+def test_importing_draws_nothing() -> None:
+    code = "import sys, foldwise.reporting; print({'altair', 'torch', 'mlflow'} & set(sys.modules))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "set()"

@@ -44,26 +44,25 @@ def run(
 
     findings = _examine()
     for _ in range(workspace.ROUNDS if fix else 0):
-        if not any(finding.mend for finding in findings):
+        if not any(finding.fix for finding in findings):
             break
         print("\nfixing those with a *")
-        for problem in workspace.mend(findings):
+        for problem in workspace.fix(findings):
             print(f"could not be fixed: {problem}")
         print("\nwhat is left:")
         findings = _examine()
     if not findings:
         print("nothing is wrong")
         return
-    if not fix and any(finding.mend for finding in findings):
+    if not fix and any(finding.fix for finding in findings):
         print("\n`foldwise doctor --fix` fixes those with a *")
     raise typer.Exit(1)
 
 
 def _examine() -> "list[Finding]":
-    from foldwise.core.environment import Environment
     from foldwise.doctor import workspace
 
-    findings = workspace.examine(Path.cwd(), Environment.read(), mirror)
+    findings = workspace.examine(Path.cwd(), mirror)
     for finding in findings:
-        print(f"{'*' if finding.mend else '-'} {finding.text}")
+        print(f"{'*' if finding.fix else '-'} {finding.text}")
     return findings

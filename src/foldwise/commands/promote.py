@@ -40,8 +40,8 @@ def run(
     variant's present results must have been tracked from a commit: without uncommitted changes,
     and not by an experiment.
     """
-    from foldwise import tracking
     from foldwise.core import config
     from foldwise.core.environment import Environment
+    from foldwise.tracking import champions
 
-    print(tracking.promote(config.load(), Path.cwd(), Environment.read(), variant, study, why))
+    print(champions.promote(config.load(), Path.cwd(), Environment.read(), variant, study, why))

@@ -22,13 +22,14 @@ def run(
 
     The stage `report` leaves both out: its page depends on the results alone.
     """
-    from foldwise import reporting, tracking
+    from foldwise import reporting
     from foldwise.core import config, git
     from foldwise.core.environment import Environment
     from foldwise.results.studies import read_studies
+    from foldwise.tracking import experiments, place
 
-    root = Path.cwd()
-    runs = tracking.runs_table(tracking.store_uri(Environment.read(), root))
+    root, environment = Path.cwd(), Environment.read()
+    runs = experiments.table(place.store_uri(root, environment), environment=environment)
     parents = runs[(runs["role"] == "variant") & (runs["current"] == "true")]
     addresses = f"{ui.rstrip('/')}/#/runs/" + parents["run_id"]
     links = dict(zip(parents["variant"], addresses, strict=True))

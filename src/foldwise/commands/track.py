@@ -59,28 +59,29 @@ def run(
         return
     mirror()
     if rev:
-        backfill(rev)
+        add_history(rev)
 
 
 def mirror() -> None:
     """Mirror the workspace's results, and say what was done."""
-    from foldwise import reporting, tracking
+    from foldwise import reporting
     from foldwise.core import config, paths
     from foldwise.core.environment import Environment
+    from foldwise.tracking import summary, tracker
 
     settings, root = config.load(), Path.cwd()
     charts = reporting.PngCharts(settings, root)
-    summary = tracking.track(settings, root, Environment.read(), charts)
-    tracking.write_marker(paths.TRACKED, summary)
-    print(summary)
+    done = tracker.track(settings, root, Environment.read(), charts)
+    summary.write_marker(paths.TRACKED, done)
+    print(done)
 
 
-def backfill(revisions: list[str]) -> None:
+def add_history(revisions: list[str]) -> None:
     """Mirror the results of other commits; exits with 1 where none could be read."""
-    from foldwise import reporting, tracking
+    from foldwise import backfill, reporting
     from foldwise.core.environment import Environment
 
-    history = tracking.backfill(Path.cwd(), revisions, Environment.read(), reporting.PngCharts)
+    history = backfill.backfill(Path.cwd(), revisions, Environment.read(), reporting.PngCharts)
     print(history)
     if history.failed:
         raise typer.Exit(1)
@@ -88,11 +89,11 @@ def backfill(revisions: list[str]) -> None:
 
 def watch(interval: float, going: Callable[[], bool]) -> None:
     """Show trainings in MLflow as they go on, until Ctrl-C or as long as `going` says."""
-    from foldwise import tracking
+    from foldwise import watching
     from foldwise.core import config, paths
     from foldwise.core.environment import Environment
 
     config.load()  # says so where this is not a project's root
     print(f"watching {paths.LIVE}/ for trainings; Ctrl-C ends it", file=sys.stderr)
     with suppress(KeyboardInterrupt):
-        tracking.follow(Path.cwd(), Environment.read(), interval, going)
+        watching.follow(Path.cwd(), Environment.read(), interval, going)

@@ -23,18 +23,21 @@ def run(
     ] = False,
 ) -> None:
     """Serve the MLflow UI until Ctrl-C, on the project's store."""
-    from foldwise import tracking
     from foldwise.core.environment import Environment
+    from foldwise.tracking import place
 
-    environment, root = Environment.read(), Path.cwd()
-    command = tracking.ui_command(root, environment, port)
+    environment = Environment.read()
+    uri = place.store_uri(Path.cwd(), environment)
+    command = place.ui_command(uri, port)
     if follow:
         server = os.getpid()
         if os.fork() == 0:
             watch(INTERVAL, lambda: os.getppid() == server)
             return
-        tracking.prepare(root, environment)  # before the server and the follower would both make it
-    if not tracking.is_built(root, environment):
+        from foldwise.tracking import store
+
+        store.prepare(uri, environment)  # or the server and the follower would both make it
+    if not place.is_built(uri):
         print("no MLflow store yet: `foldwise track` builds it from runs/", file=sys.stderr)
     print(f"http://127.0.0.1:{port}", file=sys.stderr, flush=True)
     without_judges = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}  # 1.4 GB less

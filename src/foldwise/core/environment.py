@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self, get_args
+from typing import Literal, Self, cast, get_args
 
 from foldwise.core.errors import ConfigError
 
@@ -97,8 +97,6 @@ def _workers(variables: Mapping[str, str]) -> int:
 
 def _device(variables: Mapping[str, str]) -> Device:
     value = variables.get(DEVICE, "") or "auto"
-    for device in get_args(Device):
-        if value == device:
-            chosen: Device = device
-            return chosen
-    raise ConfigError(f"{DEVICE}: '{value}' is none of {', '.join(get_args(Device))}")
+    if value not in get_args(Device):
+        raise ConfigError(f"{DEVICE}: '{value}' is none of {', '.join(get_args(Device))}")
+    return cast(Device, value)

@@ -2,7 +2,7 @@
 
 
 class FoldwiseError(Exception):
-    """Something that the user can mend; shown as one message, without a traceback."""
+    """Something that the user can fix; shown as one message, without a traceback."""
 
 
 class ConfigError(FoldwiseError):

@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -61,7 +61,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise unwritable(path, error) from error
     finally:
         if part is not None:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -100,6 +101,18 @@ def write_table(path: Path, table: "pd.DataFrame", facts: dict[str, Any] | None 
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if there is one.
+
+    Raises:
+        WriteError: it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def unwritable(path: Path, error: OSError) -> WriteError:
     """The error for a place where nothing can be written."""
     return WriteError(
@@ -120,8 +133,8 @@ def _flush_folder(folder: Path) -> None:
 # --- reading ----------------------------------------------------------------------------------
 
 
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """The object in a JSON file.
+def read_bytes(path: Path, remedy: str) -> bytes:
+    """The content of a file.
 
     Args:
         path: the file.
@@ -129,16 +142,27 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
     Raises:
         MissingError: it is not there.
+        DamagedError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MissingError(f"{path}: not there; {remedy}") from None
+    except OSError as error:
+        raise DamagedError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        MissingError: it is not there.
         DamagedError: it is not JSON, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingError(f"{path}: not there; {remedy}") from None
+        content = json.loads(read_bytes(path, remedy))
     except ValueError as error:  # of JSON, or of UTF-8
         raise DamagedError(f"{path}: damaged ({error}); {remedy}") from None
-    except OSError as error:
-        raise DamagedError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
     if not isinstance(content, dict):
         raise DamagedError(f"{path}: damaged (not an object); {remedy}")
     return content
@@ -151,13 +175,7 @@ def read_record(path: Path, kind: type[R], remedy: str) -> R:
         MissingError: it is not there.
         DamagedError: it is not JSON, or a field is missing or of another type; it names the field.
     """
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise MissingError(f"{path}: not there; {remedy}") from None
-    except OSError as error:
-        raise DamagedError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
-    return parse_record(text, kind, str(path), remedy)
+    return parse_record(read_bytes(path, remedy), kind, str(path), remedy)
 
 
 def parse_record(text: bytes, kind: type[R], source: str, remedy: str) -> R:

@@ -18,7 +18,7 @@ from foldwise.core.errors import FoldwiseError
 def run_stage(main: Callable[[str], None], key: str, example: str) -> NoReturn:
     """Run a stage's script for the key on its command line, then exit.
 
-    Exit status: 0, or 1 after an error that the user can mend (its message on stderr, without
+    Exit status: 0, or 1 after an error that the user can fix (its message on stderr, without
     a traceback), 130 after SIGINT, 143 after SIGTERM.
 
     Args:

@@ -1,1 +1,1 @@
-"""What is wrong with a project, and what mends it: `foldwise doctor`."""
+"""What is wrong with a project, and what fixes it: `foldwise doctor`."""

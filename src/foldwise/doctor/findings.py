@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Mend = Callable[[], object]
+Fix = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -12,9 +12,9 @@ class Finding:
 
     Attributes:
         text: one line: place, what is wrong, and the remedy.
-        mend: does what the text says that `--fix` does; None where it takes a person. Findings
-            that share it are mended together.
+        fix: does what the text says that `--fix` does; None where it takes a person. Findings
+            that share it are fixed together.
     """
 
     text: str
-    mend: Mend | None = None
+    fix: Fix | None = None

@@ -1,4 +1,4 @@
-"""What is wrong with the MLflow store, compared with the run folders, and what mends it.
+"""What is wrong with the MLflow store, compared with the run folders, and what fixes it.
 
 The store is a mirror. Runs that nobody will finish are deleted, as MLflow's UI does it; whatever
 is missing, `track` makes.
@@ -8,8 +8,8 @@ import functools
 import shutil
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -23,36 +23,40 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from foldwise import journal
 from foldwise.core import paths
 from foldwise.core.config import Config
-from foldwise.core.errors import ResultsError, TrackingError
-from foldwise.doctor.findings import Finding, Mend
-from foldwise.tracking import mirror, place, records, store
-from foldwise.tracking.records import BACKFILLED, CREATED, LIVE, OUTPUTS, VariantRun
+from foldwise.core.environment import Environment
+from foldwise.core.errors import ReadError, TrackingError
+from foldwise.doctor.findings import Finding, Fix
+from foldwise.tracking import experiments, live, origin, place, records, store
+from foldwise.tracking.experiments import RUNNING, STUDY
+from foldwise.tracking.live import LIVE
+from foldwise.tracking.origin import BACKFILLED, Origin
+from foldwise.tracking.records import CREATED, OUTPUTS, FolderSource
 
 DAY = 86_400  # seconds after which nobody writes a run any more, wherever it is
 
 
-def examine(settings: Config, root: Path, environ: Mapping[str, str], track: Mend) -> list[Finding]:
+def examine(settings: Config, root: Path, environment: Environment, track: Fix) -> list[Finding]:
     """What is wrong with the store; changes nothing.
 
     Args:
         settings: the workspace's.
         root: the project's root.
-        environ: MLFLOW_TRACKING_URI is read.
+        environment: says where the store is.
         track: mirrors the workspace.
     """
     try:
-        uri = place.store_uri(environ, root)
+        uri = place.store_uri(root, environment)
         path = place.database(uri)
-        runs = _runs(settings, root)
+        sources = _sources(settings, root)
         if path is not None and not path.exists():
-            return [_missing(run.name, track) for run in runs] + _orphans(path, set())
+            return [_missing(source.name, track) for source in sources] + _orphans(path, set())
         if path is not None and _is_held(path):
             return [Finding(f"{uri}: a `track` is at work, so the store was not looked at; wait")]
-        with store.opened(uri, environ) as opened:
-            table = mirror.runs_table(uri)
-            state = State(settings, root, environ, uri, opened.client, runs, table, track)
-            found = [*state.unfinished(), *state.not_mirrored(), *state.without_results()]
-        return found + (_files(path) if path is not None else [])
+        with store.opened(uri, environment) as opened:
+            table = experiments.table(uri, environment=environment)
+            state = State(settings, root, environment, uri, opened.client, sources, table, track)
+            findings = [*state.unfinished(), *state.not_mirrored(), *state.without_results()]
+        return findings + (_files(path) if path is not None else [])
     except TrackingError as error:
         return [Finding(str(error))]
 
@@ -63,21 +67,21 @@ class State:
 
     settings: Config
     root: Path
-    environ: Mapping[str, str]
+    environment: Environment
     uri: str
     client: MlflowClient
-    runs: list[VariantRun]
+    sources: list[FolderSource]
     table: pd.DataFrame
-    track: Mend
+    track: Fix
 
     def unfinished(self) -> Iterator[Finding]:
         """Runs that are RUNNING though nothing is at work on them, and no `track` will finish."""
-        ours = {run.outputs for run in self.runs}
-        for run in self._with(status=mirror.RUNNING):
+        ours = {source.outputs for source in self.sources}
+        for run in self._with(status=RUNNING):
             parent = run.data.tags.get(MLFLOW_PARENT_RUN_ID)
             if run.data.tags.get(OUTPUTS) in ours or self._is_at_work(run):
                 continue
-            if parent and self.client.get_run(parent).info.status == mirror.RUNNING:
+            if parent and self.client.get_run(parent).info.status == RUNNING:
                 continue  # goes with its parent
             tags, identity = run.data.tags, run.info.run_id
             text = (
@@ -86,19 +90,20 @@ class State:
             )
             if BACKFILLED in tags:
                 text += f" (or `foldwise track --rev {tags['git_commit'][:7]}` completes it)"
-            yield Finding(text, functools.partial(_retire, self.uri, self.environ, identity))
+            yield Finding(text, functools.partial(_retire, self.uri, self.environment, identity))
 
     def not_mirrored(self) -> Iterator[Finding]:
         """Results that are not in the store, or not whole, or only as history."""
         shown = {run.data.tags.get(OUTPUTS) for run in self._current()}
-        for run in self.runs:
-            if not mirror.is_complete(self.client, run) or run.outputs not in shown:
-                yield _missing(run.name, self.track)
+        for source in self.sources:
+            whole = experiments.is_complete(self.client, source)
+            if not whole or source.outputs not in shown:
+                yield _missing(source.name, self.track)
 
     def without_results(self) -> Iterator[Finding]:
         """Variants that the store shows as current, and whose results are not there."""
-        there = {run.outputs for run in self.runs}
-        names = {run.name for run in self.runs}
+        there = {source.outputs for source in self.sources}
+        names = {source.name for source in self.sources}
         for run in self._current():
             name, study = run.data.tags["variant"], run.data.tags["study"]
             if run.data.tags.get(OUTPUTS) in there:
@@ -109,13 +114,13 @@ class State:
                     f"{text} are not in {paths.run(name)}/; `dvc pull train@{name}` brings them "
                     f"back, `dvc repro train@{name}` makes them again"
                 )
-            elif self._is_own or study in {run.study for run in self.runs}:
+            elif self._is_own or study in {source.study for source in self.sources}:
                 yield Finding(f"{text} the project no longer has; `foldwise track`", self.track)
 
     @property
     def _is_own(self) -> bool:
         """Whether it is the project's own store, which no other project writes to."""
-        return self.uri == place.store_uri({}, self.root)
+        return self.uri == place.store_uri(self.root)
 
     def _with(self, **columns: str) -> list[Run]:
         """The runs whose line in the table has these values."""
@@ -126,8 +131,8 @@ class State:
 
     def _current(self) -> list[Run]:
         """The variants' complete runs that the store shows as the project's own."""
-        found = self._with(current="true", role="variant")
-        return [run for run in found if run.info.status != mirror.RUNNING]
+        runs = self._with(current="true", role="variant")
+        return [run for run in runs if run.info.status != RUNNING]
 
     def _is_at_work(self, run: Run) -> bool:
         """Whether something may still be writing a run; where that cannot be known, for a day.
@@ -140,15 +145,15 @@ class State:
             return is_new and not self._has_ended(run)
         return is_new and place.database(self.uri) is None
 
-    def _has_ended(self, live: Run) -> bool:
+    def _has_ended(self, run: Run) -> bool:
         """Whether the training that a run shows is one of this folder, and over."""
-        attempt = live.data.tags[LIVE]
-        if not records.is_of(attempt, self.root):
+        attempt = run.data.tags[LIVE]
+        if not live.is_of(attempt, self.root):
             return False  # perhaps a queued experiment's, whose journal is elsewhere
-        written = journal.read(self.root / paths.journal(live.data.tags["variant"]))
+        written = journal.read(self.root / paths.journal(run.data.tags["variant"]))
         if written is None or written.status != journal.RUNNING:
             return True
-        return attempt != records.attempt(self.root, written.facts["started"])
+        return attempt != live.attempt(self.root, written.facts.started)
 
 
 # --- files of a database's store --------------------------------------------------------------
@@ -166,17 +171,17 @@ def _files(path: Path) -> list[Finding]:
         active = "FROM logged_models WHERE lifecycle_stage = 'active'"
         known = column("SELECT run_uuid FROM runs") | column(f"SELECT model_id {active}")
         ready = f"SELECT artifact_location {active} AND status = {LoggedModelStatus.READY.to_int()}"
-        studies = f"experiment_tags USING (experiment_id) WHERE key = '{mirror.STUDY}'"
+        studies = f"experiment_tags USING (experiment_id) WHERE key = '{STUDY}'"
         homes = map(_local, column(f"SELECT artifact_location FROM experiments JOIN {studies}"))
         away = sorted({str(home.parent) for home in homes if home and home.parent != here})
         lost = {home for home in map(_local, column(ready)) if home and not home.exists()}
     anew = "move it away, and `foldwise track` (with --rev for older commits) builds a new one"
-    found = []
+    findings = []
     if away:
-        found.append(Finding(f"{path}: was made for another folder, {', '.join(away)}; {anew}"))
+        findings.append(Finding(f"{path}: was made for another folder, {', '.join(away)}; {anew}"))
     elif lost:
-        found.append(Finding(f"{path}: the files of {len(lost)} models are gone; {anew}"))
-    return found + _orphans(path, known)
+        findings.append(Finding(f"{path}: the files of {len(lost)} models are gone; {anew}"))
+    return findings + _orphans(path, known)
 
 
 def _orphans(path: Path, known: Collection[str]) -> list[Finding]:
@@ -200,31 +205,28 @@ def _orphans(path: Path, known: Collection[str]) -> list[Finding]:
 # --- helpers ----------------------------------------------------------------------------------
 
 
-def _runs(settings: Config, root: Path) -> list[VariantRun]:
+def _sources(settings: Config, root: Path) -> list[FolderSource]:
     """The run folders that are there and whose manifest can be read."""
-    found = []
+    sources = []
     for name in settings.variants:
-        try:
-            run = records.read(root, name, {})
-        except ResultsError:
-            continue  # said by the look at the files
-        found += [run] if run else []
-    return found
+        with suppress(ReadError):  # said by the look at the files
+            sources.append(records.read(root, name, Origin(origin.user(), "foldwise doctor")))
+    return [source for source in sources if source is not None]
 
 
-def _missing(name: str, track: Mend) -> Finding:
+def _missing(name: str, track: Fix) -> Finding:
     text = f"{paths.run(name)}: these results are not in MLflow, or not whole; `foldwise track`"
     return Finding(text, track)
 
 
-def _retire(uri: str, environ: Mapping[str, str], identity: str) -> None:
-    with store.opened(uri, environ) as opened:
+def _retire(uri: str, environment: Environment, identity: str) -> None:
+    with store.opened(uri, environment) as opened:
         run = opened.client.get_run(identity)
-        children = opened.client.search_runs(
-            [run.info.experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{identity}'"
+        children = experiments.search(
+            opened.client, [run.info.experiment_id], experiments.of_parent(identity)
         )
         for each in (*children, run):
-            mirror.retire(opened.client, each)
+            experiments.retire(opened.client, each)
 
 
 def _is_held(path: Path) -> bool:

@@ -1,14 +1,14 @@
-"""What is wrong with a workspace, and what mends it: files, DVC, surroundings.
+"""What is wrong with a workspace, and what fixes it: files, DVC, surroundings.
 
 Reports first. What it deletes can be had again: from git, from DVC's cache (for results, by a
 dvc.lock that is committed), or by running the pipeline; everything else is left to a person. What
-is wrong with the MLflow store, `tracking.health` says.
+is wrong with the MLflow store, `doctor.store` says.
 """
 
-import difflib
 import functools
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -22,23 +22,21 @@ import psutil
 from dvc.dvcfile import LOCK_FILE, Lockfile
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from dvc.utils.serialize import parse_yaml
 
-from foldwise import commits, results, tracking
-from foldwise.core import config, paths
+from foldwise.core import config, environment, git, paths
 from foldwise.core.config import Config
-from foldwise.core.errors import FoldwiseError
-from foldwise.datasets.download import MIRROR
+from foldwise.core.environment import DEVICE, MIRROR, WORKERS, Environment
+from foldwise.core.errors import ConfigError, FoldwiseError
 from foldwise.datasets.transfer import is_address
-from foldwise.doctor.findings import Finding, Mend
+from foldwise.doctor.findings import Finding, Fix
+from foldwise.results.runs import RunFolder
 
-VARIABLES = ("FOLDWISE_DEVICE", "FOLDWISE_MIRROR", "FOLDWISE_WORKERS")
 ROOM = 2**30  # bytes on a disk, below which something is likely to fail
-ROUNDS = 3  # of mending: one remedy can bring something to light, as the files of a deleted run
+ROUNDS = 3  # of fixing: one remedy can bring something to light, as the files of a deleted run
 ABANDONED = 3600  # seconds after which nobody writes a temporary file any more
 TEMPORARY = re.compile(
-    r"\..+\.[a-z0-9_]{8}"  # files.atomically, journals
-    r"|\.synthetic-[a-z0-9_]{8}|tmp[a-z0-9_]{8}"  # downloads
+    r"\..+\.[a-z0-9_]{8}"  # files.replacing, journals
+    r"|\.synthetic-[a-z0-9_]{8}"  # download
     r"|.+\.[\w-]{22}\.tmp"  # DVC
     r"|mlflow\.db\.part.*"
 )
@@ -49,31 +47,32 @@ WRITTEN = (
 RWLOCKS = (Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock"))
 
 
-def examine(root: Path, environ: Mapping[str, str], track: Mend) -> list[Finding]:
+def examine(root: Path, track: Fix, variables: Mapping[str, str] = os.environ) -> list[Finding]:
     """Everything that is wrong, as far as it can be told cheaply; changes nothing.
 
     Args:
         root: the project's root.
-        environ: the FOLDWISE_* variables and MLFLOW_TRACKING_URI are looked at.
         track: mirrors the workspace to MLflow.
+        variables: the environment's, which may have bad values.
     """
     root = root.resolve()
-    found = [*variables(root, environ), *room(root), *dead_locks(root), *leftovers(root)]
+    findings = [*surroundings(root, variables), *room(root), *dead_locks(root), *leftovers(root)]
     try:
         settings = config.load(root / paths.PARAMS)
-    except FoldwiseError as error:
-        return [*found, *(Finding(line) for line in _relative(str(error), root).splitlines())]
-    found += [*stale_entries(root), *orphans(root, settings), *damaged(root, settings)]
-    tracking.without_telemetry()
-    from foldwise.doctor import store as health
+    except ConfigError as error:
+        return [*findings, *(Finding(line) for line in _relative(error, root).splitlines())]
+    findings += [*stale_entries(root), *orphans(root, settings), *damaged(root, settings)]
+    environment.without_telemetry()
+    from foldwise.doctor import store
 
-    return found + health.examine(settings, root, environ, track)
+    good = {name: value for name, value in variables.items() if name not in (WORKERS, DEVICE)}
+    return findings + store.examine(settings, root, Environment.read(good), track)
 
 
-def mend(findings: Iterable[Finding]) -> list[str]:
-    """Do what `--fix` does; what could not be mended, and why."""
+def fix(findings: Iterable[Finding]) -> list[str]:
+    """Do what `--fix` does; what could not be fixed, and why."""
     problems = []
-    for work in dict.fromkeys(finding.mend for finding in findings if finding.mend):
+    for work in dict.fromkeys(finding.fix for finding in findings if finding.fix):
         try:
             work()
         except (FoldwiseError, DvcException, OSError) as error:
@@ -84,28 +83,12 @@ def mend(findings: Iterable[Finding]) -> list[str]:
 # --- surroundings -----------------------------------------------------------------------------
 
 
-def variables(root: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
+def surroundings(root: Path, variables: Mapping[str, str]) -> Iterator[Finding]:
     """FOLDWISE_* variables with a bad value, or with a name that looks misspelt."""
-    names = [name for name in ("FOLDWISE_WORKERS", "FOLDWISE_DEVICE") if environ.get(name)]
-    if names:
-        from foldwise.engine import executors  # imports torch, which takes a second
-
-        checks = {
-            "FOLDWISE_WORKERS": executors.worker_count,
-            "FOLDWISE_DEVICE": executors.choose_device,
-        }
-    for name in names:
-        try:
-            checks[name](environ)
-        except FoldwiseError as error:
-            yield Finding(f"{error}; correct or unset it")
-    mirror = environ.get(MIRROR, "").strip()
+    yield from map(Finding, environment.problems(variables))
+    mirror = variables.get(MIRROR, "").strip()
     if mirror and not is_address(mirror) and not (root / Path(mirror).expanduser()).is_dir():
         yield Finding(f"{MIRROR}: there is no folder '{mirror}'; correct or unset it")
-    for name in environ:
-        meant = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.8)
-        if name not in VARIABLES and meant:
-            yield Finding(f"{name}: nothing reads this variable; did you mean {meant[0]}?")
 
 
 def room(root: Path) -> Iterator[Finding]:
@@ -155,8 +138,8 @@ def stale_entries(root: Path) -> Iterator[Finding]:
             f"dvc.yaml or dvc.lock cannot be read: {error}; `git diff` shows what changed"
         )
         return
-    committed = _committed_entries(root)
     stale = [name for name in entries if name not in declared]
+    committed = _committed_entries(root) if stale else {}
     safe = [name for name in stale if committed.get(name) == entries[name]]
     if safe:
         yield Finding(
@@ -218,25 +201,19 @@ def orphans(root: Path, settings: Config) -> Iterator[Finding]:
 def damaged(root: Path, settings: Config) -> Iterator[Finding]:
     """Run folders whose files are not what their manifest says."""
     for name in settings.variants:
-        folder = root / paths.run(name)
-        if not (folder / results.MANIFEST).is_file():
-            continue
+        run = RunFolder(root / paths.run(name))
         try:
-            results.read(folder)
+            if run.exists:
+                run.check()
         except FoldwiseError as error:
-            yield Finding(_relative(str(error), root))
-        except (OSError, ValueError) as error:  # of the timeline, which no digest protects
-            yield Finding(
-                f"{paths.run(name) / results.TIMELINE}: missing or damaged "
-                f"({type(error).__name__}); `dvc checkout --force train@{name}` restores it"
-            )
+            yield Finding(_relative(error, root))
 
 
 # --- helpers ----------------------------------------------------------------------------------
 
 
-def _relative(text: str, root: Path) -> str:
-    return text.replace(f"{root}/", "")
+def _relative(error: FoldwiseError, root: Path) -> str:
+    return str(error).replace(f"{root}/", "")
 
 
 def _delete(path: Path) -> None:
@@ -267,12 +244,11 @@ def _is_running(pid: int, since: float) -> bool:
 
 def _committed_entries(root: Path) -> dict[str, Any]:
     """The stages of the dvc.lock that is committed."""
-    text = _git(root, "show", f"HEAD:./{LOCK_FILE}")
     try:
-        stages: dict[str, Any] = parse_yaml(text, LOCK_FILE).get("stages", {}) if text else {}
-    except DvcException:
+        tree = config.read_yaml(git.ask(root, "show", f"HEAD:./{LOCK_FILE}"), LOCK_FILE)
+    except ConfigError:
         return {}
-    return stages
+    return dict(tree.get("stages", {}))
 
 
 def _remove_entries(root: Path, names: Iterable[str]) -> None:
@@ -301,8 +277,8 @@ def _kept(path: Path, root: Path) -> str:
 def _is_committed(path: Path, root: Path) -> bool:
     """Whether a file is in the last commit as it is here."""
     relative = path.relative_to(root).as_posix()
-    known = _git(root, "ls-tree", "--name-only", "HEAD", "--", relative)
-    return bool(known) and not _git(root, "status", "--porcelain", "--", relative)
+    known = git.ask(root, "ls-tree", "--name-only", "HEAD", "--", relative)
+    return bool(known) and not git.ask(root, "status", "--porcelain", "--", relative)
 
 
 def _are_cached(files: Iterable[Path], root: Path) -> bool:
@@ -316,9 +292,9 @@ def _are_cached(files: Iterable[Path], root: Path) -> bool:
 def _commit_with(md5s: Collection[str], root: Path) -> str:
     """A commit of any branch, tag or experiment whose dvc.lock names all files, "" for none."""
     changed = f"-S{min(md5s)}"  # finds commits that brought a file, and that took it away
-    found = _git(root, "log", "--all", "--format=%h %p", changed, "--", LOCK_FILE)
+    found = git.ask(root, "log", "--all", "--format=%h %p", changed, "--", LOCK_FILE)
     for commit in found.split():
-        lock = _git(root, "show", f"{commit}:./{LOCK_FILE}")
+        lock = git.ask(root, "show", f"{commit}:./{LOCK_FILE}")
         if all(md5 in lock for md5 in md5s):
             return commit
     return ""
@@ -328,11 +304,3 @@ def _md5(file: Path) -> str:
     """DVC's name for a file's content."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "md5").hexdigest()
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """What git answers, "" where it cannot."""
-    try:
-        return commits.git(root, *arguments)
-    except FoldwiseError:
-        return ""

@@ -1,4 +1,4 @@
-"""One variant over all splits of its study: plan the chunks, train them, put the run together."""
+"""Train one variant on all splits of its study, and put the run together."""
 
 import platform
 import resource
@@ -23,7 +23,7 @@ from foldwise.numerics.split import Split, split_name
 from foldwise.results.runs import Facts, Manifest, Run
 from foldwise.splits import splits_of
 
-HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
 def cross_validate(
@@ -42,7 +42,7 @@ def cross_validate(
         table: the study's split table.
         split_digest: sha256 of that table's file.
         environment: workers and device.
-        journal: takes down the training as it goes on, all but its end.
+        journal: gets the start and the recorded epochs; the caller writes the end.
 
     Returns:
         The run. One whose loss stopped being finite has status "failed" and the reason.
@@ -106,7 +106,7 @@ def _failed(manifest: Manifest, facts: Facts, error: DivergedError, dataset: Dat
         manifest=manifest.model_copy(
             update={"status": "failed", "reason": _reason(manifest.variant, error)}
         ),
-        history=pd.DataFrame(columns=["repeat", "fold", "epoch", *HISTORY], dtype=float),
+        history=pd.DataFrame(columns=["repeat", "fold", "epoch", *CURVES], dtype=float),
         predictions=predictions,
         test_predictions=predictions,
         diagnostics=_diagnostics([]),
@@ -126,7 +126,7 @@ def _reason(variant: Variant, error: DivergedError) -> str:
 
 
 def _finished(facts: Facts) -> Facts:
-    """What is known at the end: when, and how much memory the largest process took."""
+    """The facts with the time of the end and the memory of the largest process."""
     usage = [
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -140,14 +140,14 @@ def _finished(facts: Facts) -> Facts:
 
 
 def _in_order(trained: Sequence[Trained], plan: Sequence[Split]) -> list[Trained]:
-    found = {(each.split.repeat, each.split.fold): each for each in trained}
-    return [found[split.repeat, split.fold] for split in plan]
+    by_place = {(each.split.repeat, each.split.fold): each for each in trained}
+    return [by_place[split.repeat, split.fold] for split in plan]
 
 
 def _history(trained: Sequence[Trained]) -> pd.DataFrame:
     frames = []
     for each in trained:
-        metrics = zip(HISTORY, each.history.T.astype(np.float64), strict=True)
+        metrics = zip(CURVES, each.history.T.astype(np.float64), strict=True)
         frames.append(pd.DataFrame({**_place(each), "epoch": each.epochs, **dict(metrics)}))
     return pd.concat(frames, ignore_index=True)
 

@@ -1,7 +1,7 @@
-"""Run the chunks of a variant: in local processes, one thread each.
+"""Run the chunks of a variant in local processes, one thread each.
 
-A split's result never depends on the number of workers or on their order. Another executor (a
-cluster, say) is a function like `run_chunks`.
+A split's result depends neither on the number of workers nor on their order. To add an executor,
+for a cluster say, write a function like `run_chunks`.
 """
 
 import multiprocessing
@@ -32,7 +32,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_N
 Chunk = tuple[Split, ...]
 Progress = Callable[[int], object]
 Record = Callable[[Recorded], object]
-News = int | Recorded  # epochs that models took, or what was recorded
+News = int | Recorded  # from a worker: for `progress`, or for `record`
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ def run_chunks(
 ) -> list[Trained]:
     """Train every chunk; the results of all splits, in the order of `chunks`.
 
-    On a GPU all chunks run in this process. BLAS and OpenMP have one thread in this process from
-    then on.
+    On a GPU all chunks run in this process. On a CPU, BLAS and OpenMP keep to one thread
+    afterwards (see `limit_threads`).
 
     Args:
-        learner: trains one of them.
-        chunks: splits that train together.
+        learner: trains each of them.
+        chunks: each a tuple of splits that train together.
         data: raw arrays.
         device: "cpu" or "cuda".
-        workers: processes, at most.
-        record: is called in this process, as `Learner.train` calls it.
+        workers: the largest number of processes.
+        record: called in this process, when `Learner.train` calls it in a worker.
 
     Raises:
         DivergedError: the loss of a model is no longer finite.
@@ -88,10 +88,10 @@ def run_chunks(
 
 
 def limit_threads() -> None:
-    """One thread in every BLAS and OpenMP pool, for good: a fork would restart what is idle.
+    """Give every BLAS and OpenMP pool of this process and of its children one thread.
 
-    A library that is loaded later, by this process or by one that it starts, reads how many from
-    the environment. BLAS spends several times the CPU time where two threads share small products.
+    With two, small products take several times the CPU time. Libraries that are loaded later read
+    the environment. The limit stays: to raise it after a fork would start idle threads.
     """
     os.environ.update(dict.fromkeys(THREADS, "1"))
     threadpool_limits(1)
@@ -194,7 +194,7 @@ def _cost(chunk: Chunk) -> int:
 def _drain(
     news: "SimpleQueue[News]", ended: threading.Event, progress: Progress, record: Record
 ) -> None:
-    """Pass on what the workers say, until they have ended and all of it is passed on."""
+    """Pass on the workers' news until they have ended and none is left."""
     while not (ended.is_set() and news.empty()):
         if news.empty():
             ended.wait(0.02)

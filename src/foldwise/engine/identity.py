@@ -1,4 +1,4 @@
-"""Which code decided a training's numbers, whatever its wording."""
+"""A digest of the code that decides a training's numbers; rewording does not change it."""
 
 import ast
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ PACKAGE = numerics.__name__
 
 
 def code_digest(module: str, room: Path = ROOM) -> str:
-    """Sha256 of a module of `numerics` and all that it imports of this room.
+    """Sha256 of a module of `numerics` and of all modules of this room that it imports.
 
-    It is taken over syntax trees, so that comments, docstrings and layout do not count, nor does
-    the version of Python.
+    It is taken over syntax trees: comments, docstrings, layout and the version of Python do not
+    change it.
 
     Args:
         module: its name within the room.
@@ -27,19 +27,19 @@ def code_digest(module: str, room: Path = ROOM) -> str:
 
 
 def reached(module: str, room: Path = ROOM) -> dict[str, ast.Module]:
-    """A module of the room and all that it imports of it, as syntax trees."""
+    """The syntax trees of a module and of all modules of the room that it imports."""
     trees: dict[str, ast.Module] = {}
     waiting = ["__init__", module]
     while waiting:
         name = waiting.pop()
         if name not in trees:
             trees[name] = ast.parse((room / f"{name}.py").read_text(encoding="utf-8"))
-            waiting += [found for found in _imports(trees[name]) if (room / f"{found}.py").exists()]
+            waiting += [each for each in _imports(trees[name]) if (room / f"{each}.py").exists()]
     return trees
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """Names within the room that a module imports, modules and what is in them."""
+    """What a module imports from the room: names of modules, and of what `__init__` defines."""
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
@@ -52,15 +52,16 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 def _canonical(part: Any) -> Any:
-    """A syntax tree as nested lists: kinds of nodes and their fields, but for empty ones, which
-    differ between versions of Python.
+    """A syntax tree as nested lists: the kind of each node and its fields.
+
+    Empty fields are left out, since each version of Python adds some.
     """
     if isinstance(part, list):
         return [_canonical(item) for item in part]
     if not isinstance(part, ast.AST):
         return repr(part)
     fields = dict(ast.iter_fields(part))
-    if ast.get_docstring(part) is not None if isinstance(part, DOCUMENTED) else False:
+    if isinstance(part, DOCUMENTED) and ast.get_docstring(part) is not None:
         fields["body"] = fields["body"][1:]
     kept = {name: value for name, value in fields.items() if value is not None and value != []}
     return [type(part).__name__, {name: _canonical(value) for name, value in kept.items()}]

@@ -1,7 +1,7 @@
-"""What trains the splits of a variant. Nothing outside of this room knows which learner it was.
+"""What trains the splits of a variant. Nothing outside this room knows which learner it was.
 
-To add one: a kind of network in `config`, a class with the methods of `Learner`, and its line in
-`LEARNERS`. What decides its numbers belongs in the room `numerics`.
+To add one, add a kind of network to `config`, write a class with the methods of `Learner`, and
+list it in `LEARNERS`. The code that decides its numbers belongs in `numerics`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +19,9 @@ from foldwise.results.runs import Manifest
 
 
 class Learner(Protocol):
-    """Trains the splits of one variant; it travels to the processes that do so.
+    """Trains the splits of one variant. It can be pickled, to be sent to worker processes.
 
-    A split's result must not depend on the other splits of its chunk, nor on the process.
+    On a CPU, a split's result must not depend on the other splits of its chunk.
     """
 
     @property
@@ -30,7 +30,7 @@ class Learner(Protocol):
 
     @property
     def code(self) -> str:
-        """The module of `numerics` that it calls: with all that it imports, it decides numbers."""
+        """The module of `numerics` that trains; the code digest is taken over all it imports."""
 
     def parameters(self, data: Data) -> int:
         """Trained numbers in one network."""
@@ -39,7 +39,7 @@ class Learner(Protocol):
         """The splits in chunks, each of which trains in one go."""
 
     def prepare(self, data: Data, device: str) -> None:
-        """Compile or load what takes long, once, before others are forked from this process."""
+        """Compile or load what takes long, before workers are forked from this process."""
 
     def train(
         self,
@@ -77,8 +77,8 @@ def learner_of(variant: Variant) -> Learner:
 def networks(manifest: Manifest, weights: Mapping[str, np.ndarray]) -> Sequence[nn.Module]:
     """The trained networks of a run, in the order of `manifest.splits`, in evaluation mode.
 
-    Each is a plain module: raw float32 rows (B, *shape) to class probabilities (B, K). It is made
-    when it is asked for.
+    Each is a plain module from raw float32 rows (B, *shape) to class probabilities (B, K), and is
+    made when it is accessed.
 
     Args:
         manifest: of a complete run.

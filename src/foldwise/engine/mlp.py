@@ -1,4 +1,4 @@
-"""The learner of multilayer perceptrons: a chunk's networks train together, as one stack."""
+"""The learner of multilayer perceptrons, which trains a chunk's networks as one stack."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from foldwise.numerics.networks import Classifier, StackedNetwork, from_weights,
 from foldwise.numerics.outcomes import Recorded, Trained
 from foldwise.numerics.split import Split
 
-MODELS = 5  # of a stack: enough to share what a step costs outside of the arithmetic
-STACK_BYTES = 2**21  # and no more than keep their state, four numbers a parameter, within this
+MODELS = 5  # per stack at most; enough to share the overhead of a step
+STACK_BYTES = 2**21  # at most, for the state of a stack: four numbers per parameter
 
 
 @dataclass(frozen=True)
 class Mlp:
-    """A learner (see `learners.Learner`): by a compiled step on the CPU, else by autograd.
+    """A `learners.Learner`. `steps.is_compiled` says what it trains by a compiled step.
 
-    Whoever asks for networks alone does not wait for Numba: it is imported where training starts.
+    Numba is imported where training starts, since callers of `networks` should not wait for it.
     """
 
     variant: Variant
@@ -101,7 +101,7 @@ class _Networks(Sequence[nn.Module]):
 
 
 def compile_ahead() -> None:
-    """Compile the step for all that it can train; some ten seconds, once per machine."""
+    """Compile the step for all settings and kinds of features: ten seconds, once per machine."""
     from foldwise.numerics import kernels
 
     optimizer = Sgd(name="sgd", lr=1.0)

@@ -78,10 +78,10 @@ class Probe:
     def _measured(self, batch: Block, train: Train, step: int) -> None:
         before = self._weights()
         self.stack.copy_to(self.plain, self.model)
-        found = measure(self.plain[1:], self.x, self.targets, self.loss)  # the rows are rescaled
+        layers = measure(self.plain[1:], self.x, self.targets, self.loss)  # x is rescaled
         train(batch)
         ratios = _ratios(before, self._weights())
-        for layer, (values, ratio) in enumerate(zip(found, ratios, strict=True), start=1):
+        for layer, (values, ratio) in enumerate(zip(layers, ratios, strict=True), start=1):
             self.records.append({"step": step, "layer": layer, **values, "update_ratio": ratio})
 
     def _weights(self) -> list[Tensor]:

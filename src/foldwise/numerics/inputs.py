@@ -1,4 +1,4 @@
-"""What a training is given, by shape alone: settings and data may be of any class that fits."""
+"""The settings and data that training takes, as protocols: any class with these attributes fits."""
 
 from typing import Literal, Protocol
 

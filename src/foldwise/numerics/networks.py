@@ -72,7 +72,7 @@ class StackedLinear(nn.Module):
 
     @torch.no_grad()
     def copy_to(self, linear: nn.Linear, i: int) -> None:
-        """Give what `unstack` made the present numbers of model i."""
+        """Copy the current numbers of model i into a module that `unstack` made."""
         linear.weight.copy_(self.weight[i].T)
         linear.bias.copy_(self.bias[i])
 
@@ -117,7 +117,7 @@ class StackedBatchNorm(nn.Module):
 
     @torch.no_grad()
     def copy_to(self, norm: nn.BatchNorm1d, i: int) -> None:
-        """Give what `unstack` made the present numbers of model i."""
+        """Copy the current numbers of model i into a module that `unstack` made."""
         for name in ("weight", "bias", "running_mean", "running_var"):
             getattr(norm, name).copy_(getattr(self, name)[i])
 
@@ -223,7 +223,7 @@ class StackedNetwork(nn.Module):
         return nn.Sequential(modules).eval()
 
     def copy_to(self, plain: nn.Sequential, i: int) -> None:
-        """Give what `unstack` made the present parameters and statistics of model i."""
+        """Copy the current parameters and statistics of model i into what `unstack` made."""
         parts: dict[str, Any] = dict(plain.named_children())
         for number, layer in enumerate(self.hidden_layers(), start=1):
             layer.linear.copy_to(parts[f"linear{number}"], i)

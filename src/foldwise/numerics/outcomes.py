@@ -1,4 +1,7 @@
-"""What training yields, on the way and at the end. E recorded epochs, K classes."""
+"""What training gives: records of its progress, and a result for each split.
+
+Shapes: F models that train together, E recorded epochs, K classes.
+"""
 
 from dataclasses import dataclass
 
@@ -9,7 +12,7 @@ from foldwise.numerics.split import Split
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is known, after an epoch, of the models that train together; at 0 they only start.
+    """The metrics of models that train together, after an epoch; epoch 0 is the start.
 
     Attributes:
         splits: (repeat, fold) of the models (F,).
@@ -26,7 +29,7 @@ class Recorded:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What training on one split yields.
+    """The result of training on one split.
 
     Attributes:
         split: which one.
@@ -36,7 +39,7 @@ class Trained:
         finished: Unix time in seconds of each recorded epoch (E,).
         held_out: class probabilities of the held-out rows (n_validation, K).
         test: class probabilities of the test rows (n_test, K).
-        weights: name → array, what a network is made of again.
+        weights: name → array, from which the network can be made again.
         diagnostics: a record per measurement and layer (see `diagnostics`); none if the split is
             not probed.
     """

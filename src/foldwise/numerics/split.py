@@ -36,10 +36,10 @@ def splits(fold_of: Sequence[np.ndarray]) -> list[Split]:
     Args:
         fold_of: for every repeat, in which fold each row is held out (n,).
     """
-    found = [
+    folds_only = [
         Split(repeat, fold, np.flatnonzero(folds != fold), np.flatnonzero(folds == fold))
         for repeat, folds in enumerate(fold_of)
         for fold in range(int(folds.max()) + 1)
     ]
     everything = np.arange(len(fold_of[0]))
-    return [*found, Split(REFIT, REFIT, everything, everything[:0])]
+    return [*folds_only, Split(REFIT, REFIT, everything, everything[:0])]

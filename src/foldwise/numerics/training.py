@@ -76,7 +76,7 @@ def train(
     Raises:
         DivergedError: a model's loss is no longer finite.
     """
-    news = _News(chunk, progress, record)
+    reporter = _Reporter(chunk, progress, record)
     stack, rows = _prepare(chunk, data, device)
     train_on, logits = steps.functions(stack, chunk.training)
     probe = _probe(chunk, stack, rows)
@@ -88,17 +88,17 @@ def train(
         for epoch, one_epoch in enumerate(_epochs(chunk, stack, rows, device), start=1):
             for block in one_epoch:
                 train_on(block)
-            news.took(epoch)
-            if epoch in news.epochs:
-                news.found(epoch, evaluate())
+            reporter.advance(epoch)
+            if epoch in reporter.epochs:
+                reporter.add(epoch, evaluate())
         p, test = _probabilities(logits(rows, held_out)), _test(logits, rows, data, device)
     return [
         Trained(
             split=split,
-            started=news.started,
-            epochs=np.array(news.epochs),
-            history=np.stack([metrics[i] for metrics in news.history]),
-            finished=np.array(news.finished),
+            started=reporter.started,
+            epochs=np.array(reporter.epochs),
+            history=np.stack([metrics[i] for metrics in reporter.history]),
+            finished=np.array(reporter.finished),
             held_out=p[i],
             test=test[i],
             weights={name: t[i].cpu().numpy().copy() for name, t in stack.state_dict().items()},
@@ -128,8 +128,8 @@ def recorded_epochs(epochs: int) -> list[int]:
     return sorted({*range(every, epochs + 1, every), epochs})
 
 
-class _News:
-    """Keeps what is found on the way, and passes it on, though not too often."""
+class _Reporter:
+    """Collects the metrics of recorded epochs; reports them and the progress, not too often."""
 
     def __init__(self, chunk: Chunk, progress: Progress, record: Record):
         self.chunk, self.progress, self.record = chunk, progress, record
@@ -139,16 +139,16 @@ class _News:
         self._taken, self._told, self._due = 0, self.started, self.started + RECORD_SECONDS
         record(Recorded(chunk.places, 0, self.started, []))
 
-    def took(self, epoch: int) -> None:
-        """Every model took an epoch."""
+    def advance(self, epoch: int) -> None:
+        """Every model has taken one more epoch."""
         self._taken += len(self.chunk.splits)
         now = time.time()
         if now > self._told + TELL_SECONDS or epoch == self.epochs[-1]:
             self.progress(self._taken)
             self._taken, self._told = 0, now
 
-    def found(self, epoch: int, metrics: Tensor) -> None:
-        """Metrics (F, 4) were taken after an epoch."""
+    def add(self, epoch: int, metrics: Tensor) -> None:
+        """Keep the metrics (F, 4) of an epoch."""
         finished = time.time()
         self.history.append(metrics.cpu().numpy())
         self.finished.append(finished)
@@ -245,9 +245,15 @@ def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
 
 
 def _evaluation(logits_of: Logits, rows: Rows, held_out: Tensor, loss: str) -> Callable[[], Tensor]:
-    """What gives mean loss and accuracy on training rows, then on held-out rows (F, m): (F, 4).
+    """A function that gives mean loss and accuracy on training, then on held-out rows: (F, 4).
 
-    NaN where there are no rows.
+    NaN where no rows are held out.
+
+    Args:
+        logits_of: the stack's logits.
+        rows: the data.
+        held_out: row numbers (F, m).
+        loss: "cross_entropy" or "squared_error".
     """
     seen = rows.train[:, :EVALUATED_ROWS]
     chosen = torch.cat([seen, held_out], dim=1)

@@ -1,36 +1,23 @@
-"""Plots, report, README and terminal tables: results as people read them.
+"""Plots, pictures and the HTML report: results as people see them.
 
 The only part of foldwise that draws. Altair is imported when something is drawn, not before.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from foldwise.core.config import Config
 from foldwise.core.errors import ResultsError
-from foldwise.core.files import atomically, write_text
+from foldwise.core.files import write_bytes, write_text
 from foldwise.reporting import tidy
-from foldwise.reporting.story import StudyResults, VariantResults, is_there, load, load_study
-from foldwise.reporting.words import readme_table, text_table, update_readme
+from foldwise.results.studies import StudyResults, is_whole, read_study
 
 if TYPE_CHECKING:
     from foldwise.reporting.png import StudyPictures
 
-__all__ = [
-    "PngCharts",
-    "StudyResults",
-    "VariantResults",
-    "load",
-    "readme_table",
-    "summary_picture",
-    "text_table",
-    "update_readme",
-    "write_plots",
-    "write_report",
-]
+__all__ = ["PngCharts", "summary_picture", "write_plots", "write_report"]
 
 PLOTS = {
     "curves.csv": tidy.curves,
@@ -74,17 +61,15 @@ def summary_picture(studies: Sequence[StudyResults], path: Path) -> None:
     Raises:
         ResultsError: no study has a comparison to draw, or the suffix is another one.
     """
-    from foldwise.reporting import pairs
+    from foldwise.reporting import pairs, png
 
+    if path.suffix not in (".svg", ".png"):
+        raise ResultsError(f"{path}: a picture is .svg or .png, not '{path.suffix}'")
     figure = pairs.overview(studies, row=62)
     if figure is None:
         raise ResultsError(f"{path}: no pair was compared, so there is nothing to draw")
-    kinds: dict[str, Literal["svg", "png"]] = {".svg": "svg", ".png": "png"}
-    if path.suffix not in kinds:
-        raise ResultsError(f"{path}: a picture is .svg or .png, not '{path.suffix}'")
-    chart = figure.standalone(width=760)
-    save = functools.partial(chart.save, format=kinds[path.suffix], scale_factor=2)
-    atomically(path, lambda part: save(str(part)))
+    spec = figure.standalone(width=760).to_dict(validate=False)
+    write_bytes(path, png.svg(spec) if path.suffix == ".svg" else png.png(spec, scale=2))
 
 
 @dataclass
@@ -105,12 +90,15 @@ class PngCharts:
 
     def __call__(self, variant: str) -> Mapping[str, bytes]:
         """The charts of a variant."""
-        from foldwise.reporting.png import StudyPictures
-
         name = self.config.variants[variant].study
         if name not in self._studies:
-            there = is_there(self.config, name, self.root)
-            study = load_study(self.config, name, self.root) if there else None
-            self._studies[name] = StudyPictures(study) if study else None
+            self._studies[name] = self._read(name)
         pictures = self._studies[name]
         return pictures.of(variant) if pictures else {}
+
+    def _read(self, study: str) -> "StudyPictures | None":
+        from foldwise.reporting.png import StudyPictures
+
+        if not is_whole(self.config, study, self.root):
+            return None
+        return StudyPictures(read_study(self.config, study, self.root))

@@ -14,12 +14,12 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from foldwise.reporting.story import StudyResults
+from foldwise.results.studies import StudyResults
 
 PALETTE = ["#3b82c4", "#d97706", "#0f9d8a", "#c2559d", "#8a8f1f", "#d1495b", "#7c6cc4", "#8b8f98"]
 SAME = "#8b8f98"
 SOLID, DASHED = [1, 0], [5, 3]
-BAND = "band: 15th to 85th percentile over splits"
+BAND_NOTE = "band: 15th to 85th percentile over splits"
 
 Chart = alt.Chart | alt.LayerChart
 
@@ -63,9 +63,13 @@ class Figure:
         """The chart with title, legend and white background, for PNG and SVG files."""
         title, note = wrapped(self.title, width // 9), wrapped(self.note, width // 6)
         heading = alt.TitleParams(text=title, subtitle=note)
-        chart = self.chart.properties(width=width, title=heading, background="white", padding=12)
-        drawn: Chart = chart.configure(**config("#1f2328"))
-        return drawn
+        chart: Chart = on_white(self.chart.properties(width=width, title=heading))
+        return chart
+
+
+def on_white(chart: Any) -> Any:
+    """A chart for a picture of its own, with margins and dark ink."""
+    return chart.properties(background="white", padding=12).configure(**theme("#1f2328"))
 
 
 def wrapped(text: str, characters: int) -> list[str]:
@@ -85,7 +89,7 @@ def _rows(data: Any) -> Any:
     return json.loads(data) if isinstance(data, str) else data
 
 
-def config(ink: str) -> dict[str, Any]:
+def theme(ink: str) -> dict[str, Any]:
     """The Vega-Lite theme, all text and lines in one ink (`currentColor` on the page)."""
     text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12}
     return {
@@ -127,18 +131,18 @@ def config(ink: str) -> dict[str, Any]:
 
 def variant_colours(study: StudyResults) -> dict[str, str]:
     """The same colour for a variant in every chart."""
-    return {v.name: PALETTE[i % len(PALETTE)] for i, v in enumerate(study.variants)}
+    return {r.name: PALETTE[i % len(PALETTE)] for i, r in enumerate(study.results)}
 
 
 def variant_dashes(study: StudyResults) -> dict[str, list[int]]:
     """Solid lines for as many variants as there are colours, dashed ones after them."""
-    return {v.name: DASHED if i >= len(PALETTE) else SOLID for i, v in enumerate(study.variants)}
+    return {r.name: DASHED if i >= len(PALETTE) else SOLID for i, r in enumerate(study.results)}
 
 
 def variant_keys(study: StudyResults) -> tuple[Key, ...]:
     """The legend of a chart with a mark for every variant that has scores."""
     colours, dashes = variant_colours(study), variant_dashes(study)
-    names = [variant.name for variant in study.complete]
+    names = [result.name for result in study.complete]
     return tuple(Key(name, colours[name], dashes[name] == DASHED) for name in names)
 
 
@@ -203,10 +207,10 @@ def zero_line() -> alt.Chart:
     return line
 
 
-def points_axis(
+def signed_axis(
     field: str, title: str, domain: tuple[float, float], grid: bool = True, start: str = "0"
 ) -> alt.X:
-    """A horizontal axis of signed percentage points; `start` is an expression for its left end."""
+    """A horizontal axis of differences; `start` is an expression for its left end."""
     signed = "datum.value == 0 ? '0' : format(datum.value, '+~r')"
     axis = alt.Axis(labelExpr=signed, tickCount=5, grid=grid)
     ends = [alt.expr(start), alt.expr("width")]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import altair as alt
 import pandas as pd
 
-from foldwise.reporting import tidy, words
+from foldwise.reporting import tidy
 from foldwise.reporting.canvas import (
     PALETTE,
     SAME,
@@ -19,23 +19,28 @@ from foldwise.reporting.canvas import (
     variant_colours,
     variant_keys,
 )
-from foldwise.reporting.story import StudyResults, VariantResults
+from foldwise.reporting.tidy import run_of
+from foldwise.results.evaluations import Result
+from foldwise.results.studies import StudyResults
+from foldwise.wording import numbers
+from foldwise.wording.sentences import marked
 
 
 def recall(study: StudyResults) -> Iterable[Figure]:
     """Share of each class that is recognised, by variant."""
     rows = [
-        {"class": name, "variant": variant.name, "recall": round(100 * value, 2)}
-        for variant in study.complete
-        for name, value in variant.metrics["recall"].items()
+        {"class": name, "variant": result.name, "recall": round(100 * value, 2)}
+        for result in study.complete
+        for name, value in result.metrics.recall.items()
     ]
     if not rows:
         return
     table = pd.DataFrame(rows)
     worst = table.iloc[int(table["recall"].to_numpy().argmin())]
-    names = [variant.name for variant in study.complete]
+    names = [result.name for result in study.complete]
+    classes = _classes(study.complete[0])
     colours = variant_colours(study)
-    y = alt.Y("class:N", sort=study.complete[0].classes, title=None, axis=alt.Axis(grid=True))
+    y = alt.Y("class:N", sort=classes, title=None, axis=alt.Axis(grid=True))
     scale = alt.Scale(zero=False, nice=True, padding=8)
     marks = alt.Chart(inline(table)).encode(
         x=alt.X("recall:Q", title="recall (% of the class)", scale=scale),
@@ -46,17 +51,17 @@ def recall(study: StudyResults) -> Iterable[Figure]:
     )
     yield Figure(
         name="recall",
-        title=words.marked(
-            study,
-            f"Recall is lowest for {worst['class']}: {words.number(worst['recall'], 1)} % "
+        title=marked(
+            f"Recall is lowest for {worst['class']}: {numbers.number(worst['recall'], 1)} % "
             f"with {worst['variant']}",
+            study.comparison.synthetic,
         ),
         note=f"Share of each actual class that the held-out prediction names; {_pooled(study)}.",
         chart=marks.mark_point(filled=True, opacity=1, size=60).properties(
             height=table["class"].nunique() * max(26, 9 * len(names))
         ),
         table=table.pivot(index="class", columns="variant", values="recall")
-        .reindex(index=study.complete[0].classes, columns=names)
+        .reindex(index=classes, columns=names)
         .add_suffix(" (%)")
         .reset_index(),
         keys=variant_keys(study),
@@ -66,13 +71,13 @@ def recall(study: StudyResults) -> Iterable[Figure]:
 def confusion_matrices(study: StudyResults) -> Iterable[Figure]:
     """Actual against predicted class, a matrix per variant, in percent of the actual class."""
     table = tidy.confusion([study])
-    for variant in study.complete:
-        yield _confusion_figure(study, variant, table[table["variant"] == variant.name])
+    for result in study.complete:
+        yield _confusion_figure(study, result, table[table["variant"] == result.name])
 
 
 def calibration(study: StudyResults) -> Iterable[Figure]:
     """Reliability diagram: stated confidence against the share that was right."""
-    bins = {v.name: tidy.calibration(v) for v in study.complete if len(v.predictions)}
+    bins = {r.name: tidy.calibration(run_of(r).predictions) for r in study.complete}
     if not bins:
         return
     table = pd.concat([t.assign(variant=name) for name, t in bins.items()], ignore_index=True)
@@ -91,7 +96,7 @@ def calibration(study: StudyResults) -> Iterable[Figure]:
     )
     yield Figure(
         name="calibration",
-        title=words.marked(study, _calibration_title(bins)),
+        title=marked(_calibration_title(bins), study.comparison.synthetic),
         note="Ten bins of equal count by stated probability; below the dashed line the network "
         f"claims more than it keeps. {_pooled(study).capitalize()}.",
         chart=layered(ideal.encode(x=x, y=y), base.mark_line(), points).properties(height=320),
@@ -102,8 +107,8 @@ def calibration(study: StudyResults) -> Iterable[Figure]:
     )
 
 
-def _confusion_figure(study: StudyResults, variant: VariantResults, counts: pd.DataFrame) -> Figure:
-    classes = variant.classes
+def _confusion_figure(study: StudyResults, result: Result, counts: pd.DataFrame) -> Figure:
+    classes = _classes(result)
     table = counts[["actual", "predicted", "count", "share"]]
     table = table.assign(percent=(100 * table["share"]).round().astype(int))
     base = alt.Chart(inline(table)).encode(
@@ -116,12 +121,12 @@ def _confusion_figure(study: StudyResults, variant: VariantResults, counts: pd.D
         ),
         tooltip=tooltips(table, "actual", "predicted", "count", "percent"),
     )
-    numbers = base.mark_text(fontSize=11).encode(text=alt.Text("percent:Q"))
+    shares = base.mark_text(fontSize=11).encode(text=alt.Text("percent:Q"))
     return Figure(
-        name=f"confusion-{variant.name}",
-        title=words.marked(study, f"{variant.name}: {_worst_mistake(table)}"),
+        name=f"confusion-{result.name}",
+        title=marked(f"{result.name}: {_worst_mistake(table)}", study.comparison.synthetic),
         note=f"Percent of each actual class (rows sum to 100); {_pooled(study)}.",
-        chart=layered(cells, numbers).properties(height=max(120, 28 * len(classes))),
+        chart=layered(cells, shares).properties(height=max(120, 28 * len(classes))),
         table=counts.pivot(index="actual", columns="predicted", values="count")
         .reindex(index=classes, columns=classes)
         .rename_axis(index="actual \\ predicted (rows)")
@@ -136,7 +141,7 @@ def _worst_mistake(table: pd.DataFrame) -> str:
         return "no row is taken for another class"
     return (
         f"the commonest mistake is {worst['actual']} taken for {worst['predicted']} "
-        f"({words.percent(worst['share'])})"
+        f"({numbers.percent(worst['share'])})"
     )
 
 
@@ -150,8 +155,8 @@ def _calibration_title(bins: dict[str, pd.DataFrame]) -> str:
     difference, stated, right = excess[name]
     word = "over-confident" if difference > 0 else "under-confident"
     return (
-        f"Farthest from calibrated is {name}, {word}: states {words.percent(stated)} on average, "
-        f"is right in {words.percent(right)}"
+        f"Farthest from calibrated is {name}, {word}: states {numbers.percent(stated)} on average, "
+        f"is right in {numbers.percent(right)}"
     )
 
 
@@ -161,8 +166,12 @@ def _label_axis(classes: Sequence[str]) -> alt.Axis:
 
 def _pooled(study: StudyResults) -> str:
     """Of how many predictions class-wise figures are made."""
-    repeats = int(study.protocol.get("repeats", 1))
-    rows = int(study.complete[0].metrics["rows"])
+    repeats, rows = study.comparison.protocol.repeats, study.complete[0].metrics.rows
     if repeats == 1:
-        return f"every one of the {words.thousands(rows)} rows was held out once"
-    return f"{words.thousands(rows)} rows, each held out once in every one of {repeats} repeats"
+        return f"every one of the {numbers.thousands(rows)} rows was held out once"
+    return f"{numbers.thousands(rows)} rows, each held out once in every one of {repeats} repeats"
+
+
+def _classes(result: Result) -> list[str]:
+    """The class names, class 0 first."""
+    return list(run_of(result).manifest.dataset.class_names)

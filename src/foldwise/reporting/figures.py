@@ -1,12 +1,12 @@
 """All charts of the report. Nothing else in foldwise draws."""
 
-from typing import Any
-
 from foldwise.reporting.canvas import Figure
 from foldwise.reporting.classes import calibration, confusion_matrices, recall
 from foldwise.reporting.learning import accuracy_curves, gap_curves, loss_curves
 from foldwise.reporting.pairs import differences, overview, posterior
-from foldwise.reporting.story import StudyResults
+from foldwise.results.comparisons import Pair
+from foldwise.results.studies import StudyResults
+from foldwise.wording.sentences import Context
 
 
 def study_figures(study: StudyResults) -> dict[str, list[Figure]]:
@@ -19,9 +19,9 @@ def study_figures(study: StudyResults) -> dict[str, list[Figure]]:
     return {heading: figures for heading, figures in sections.items() if figures}
 
 
-def pair_figures(study: StudyResults, pair: dict[str, Any]) -> list[Figure]:
-    """The figures of one comparison: fold-paired differences, and the posterior of their mean."""
-    return [*differences(study, pair), *posterior(study, pair)]
+def pair_figures(pair: Pair, context: Context) -> list[Figure]:
+    """The figures of one comparison: paired differences, and the posterior of their mean."""
+    return [*differences(pair, context), *posterior(pair, context)]
 
 
 def for_every_variant(study: StudyResults) -> list[Figure]:
@@ -37,10 +37,10 @@ def by_variant(study: StudyResults) -> dict[str, dict[str, Figure]]:
         for kind, draw in (("loss", loss_curves), ("confusion", confusion_matrices))
     }
     return {
-        variant.name: {
+        result.name: {
             kind: figures[name]
             for kind, figures in drawn.items()
-            if (name := f"{kind}-{variant.name}") in figures
+            if (name := f"{kind}-{result.name}") in figures
         }
-        for variant in study.variants
+        for result in study.results
     }

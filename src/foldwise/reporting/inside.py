@@ -12,23 +12,27 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from foldwise.reporting import claims, tidy, words
+from foldwise.numerics.split import split_name
+from foldwise.reporting import tidy
 from foldwise.reporting.canvas import (
     Chart,
     Figure,
     Key,
     colour_scale,
-    config,
     inline,
     layered,
+    on_white,
     tooltips,
     variant_colours,
     variant_dashes,
     variant_keys,
     wrapped,
 )
-from foldwise.reporting.story import StudyResults
-from foldwise.results import split_name
+from foldwise.reporting.tidy import run_of
+from foldwise.results.evaluations import Result
+from foldwise.results.studies import StudyResults
+from foldwise.wording import numbers
+from foldwise.wording.sentences import marked
 
 ROWS = 64  # of the probe batch: `diagnostics.ROWS`, whose module imports torch
 HEIGHT = 150  # pixels
@@ -39,13 +43,13 @@ Title = Callable[[Ends], str]
 
 
 @dataclass(frozen=True)
-class Group:
+class Panel:
     """Small charts of one quantity, one per layer, with one legend."""
 
     heading: str
     note: str
     keys: tuple[Key, ...]
-    figures: list[Figure]
+    figures: tuple[Figure, ...]
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,14 @@ def measured(study: StudyResults) -> pd.DataFrame:
 
     `place` is "layer 1" … or "output layer".
     """
-    parts = [
-        v.diagnostics.assign(variant=v.name, place=_places(v.diagnostics["layer"]))
-        for v in study.complete
-        if len(v.diagnostics)
-    ]
+    tables = {result.name: run_of(result).diagnostics for result in _probed(study)}
+    parts = [t.assign(variant=name, place=_places(t["layer"])) for name, t in tables.items()]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _probed(study: StudyResults) -> list[Result]:
+    """The variants inside of which something was measured."""
+    return [result for result in study.complete if len(run_of(result).diagnostics)]
 
 
 def _places(layer: "pd.Series[int]") -> list[str]:
@@ -85,9 +91,7 @@ def _places(layer: "pd.Series[int]") -> list[str]:
 def split_of(study: StudyResults) -> str:
     """The name of the probed split."""
     probes = {
-        split_name(*v.manifest["variant"]["training"]["probe"])
-        for v in study.complete
-        if len(v.diagnostics)
+        split_name(*run_of(result).manifest.variant.training.probe) for result in _probed(study)
     }
     return ", ".join(sorted(probes))
 
@@ -98,7 +102,7 @@ def introduction(study: StudyResults) -> str:
     return (
         f"Measured {count} times while the networks of split {split_of(study)} were trained, on "
         f"the same {ROWS} of its training rows. One split, so there is no spread: this describes, "
-        f"and decides nothing. “At the end” is the median of the last {claims.LAST} measurements."
+        f"and decides nothing. “At the end” is the median of the last {tidy.LAST} measurements."
     )
 
 
@@ -135,7 +139,7 @@ QUANTITIES = (
         "saturated (% of values)",
         "Share of a sigmoid's or tanh's values within 2 % of its range from an end, where it no "
         "longer responds.",
-        _extremes("saturation ends", "least", "saturation ends highest", words.percent),
+        _extremes("saturation ends", "least", "saturation ends highest", numbers.percent),
         factor=100,
     ),
     Quantity(
@@ -143,7 +147,7 @@ QUANTITIES = (
         "Dead units",
         "dead (% of units)",
         "Share of ReLU units that are 0 on every probe row and so learn nothing from them.",
-        _extremes("dead units end", "fewest", "most dead units at the end", words.percent),
+        _extremes("dead units end", "fewest", "most dead units at the end", numbers.percent),
         factor=100,
     ),
     Quantity(
@@ -151,7 +155,7 @@ QUANTITIES = (
         "Gradient norm",
         "gradient norm (log scale)",
         "Norm of the gradient of the mean loss, over the weights of the layer.",
-        _extremes("gradient ends", "smallest", "gradient ends largest", words.short),
+        _extremes("gradient ends", "smallest", "gradient ends largest", numbers.short),
         log=True,
     ),
     Quantity(
@@ -159,34 +163,34 @@ QUANTITIES = (
         "Update to weight",
         "update / weight (log scale)",
         "Norm of one step's change of the layer's weights, relative to their norm.",
-        _extremes("steps end", "smallest", "steps end largest", words.short),
+        _extremes("steps end", "smallest", "steps end largest", numbers.short),
         log=True,
     ),
 )
 
 
-def groups(study: StudyResults) -> list[Group]:
-    """The diagnostics of a study: a group of charts per quantity, a chart per layer."""
+def panels(study: StudyResults) -> list[Panel]:
+    """The diagnostics of a study: a panel of charts per quantity, a chart per layer."""
     table = measured(study)
     if table.empty:
         return []
-    drawn = [_group(study, table, quantity) for quantity in QUANTITIES]
-    return [group for group in (_preactivations(study, table), *drawn) if group.figures]
+    drawn = [_panel(study, table, quantity) for quantity in QUANTITIES]
+    return [panel for panel in (_preactivations(study, table), *drawn) if panel.figures]
 
 
 def picture(study: StudyResults, width: int = 220) -> dict[str, Any] | None:
     """All of the diagnostics as one Vega-Lite picture, three charts in a row, with a legend."""
-    figures = [figure for group in groups(study) for figure in group.figures]
+    figures = [figure for panel in panels(study) for figure in panel.figures]
     if not figures:
         return None
     charts: list[Any] = [_titled(figure, width) for figure in figures]
     heading = alt.TitleParams(
-        text=words.marked(study, f"{study.name}: inside the networks, by layer"),
+        text=marked(f"{study.name}: inside the networks, by layer", study.comparison.synthetic),
         subtitle=wrapped(introduction(study), 3 * width // 6),
     )
-    whole = alt.concat(*charts, columns=3).properties(title=heading, background="white", padding=12)
-    picture: dict[str, Any] = whole.configure(**config("#1f2328")).to_dict(validate=False)
-    return picture
+    whole = on_white(alt.concat(*charts, columns=3).properties(title=heading))
+    spec: dict[str, Any] = whole.to_dict(validate=False)
+    return spec
 
 
 def _titled(figure: Figure, width: int) -> Chart:
@@ -195,13 +199,13 @@ def _titled(figure: Figure, width: int) -> Chart:
     return chart
 
 
-def _group(study: StudyResults, table: pd.DataFrame, quantity: Quantity) -> Group:
+def _panel(study: StudyResults, table: pd.DataFrame, quantity: Quantity) -> Panel:
     present = table[np.isfinite(table[quantity.column])]
     if quantity.log:
         present = present[present[quantity.column] > 0]
-    figures = [_figure(study, place, part, quantity) for place, part in _by_place(present)]
+    figures = (_figure(study, place, part, quantity) for place, part in _by_place(present))
     keys = _keys(study, present)
-    return Group(quantity.heading, f"{quantity.note} {_of_how_many(study)}", keys, figures)
+    return Panel(quantity.heading, f"{quantity.note} {_of_how_many(study)}", keys, tuple(figures))
 
 
 def _figure(study: StudyResults, place: str, part: pd.DataFrame, quantity: Quantity) -> Figure:
@@ -222,7 +226,7 @@ def _figure(study: StudyResults, place: str, part: pd.DataFrame, quantity: Quant
     )
     return Figure(
         name=f"{column.replace('_', '-')}-{place.replace(' ', '-')}",
-        title=words.marked(study, f"{place.capitalize()}: {quantity.title(ends)}"),
+        title=marked(f"{place.capitalize()}: {quantity.title(ends)}", study.comparison.synthetic),
         note=f"{quantity.note} {_of_how_many(study)}",
         chart=chart.properties(height=HEIGHT),
         table=_sampled(drawn),
@@ -230,7 +234,7 @@ def _figure(study: StudyResults, place: str, part: pd.DataFrame, quantity: Quant
     )
 
 
-def _preactivations(study: StudyResults, table: pd.DataFrame) -> Group:
+def _preactivations(study: StudyResults, table: pd.DataFrame) -> Panel:
     """As Figure 1 of the BatchNorm paper (Ioffe & Szegedy 2015): percentiles of the inputs."""
     note = (
         "Inputs of the nonlinearity (after BatchNorm where there is one): line, their median; "
@@ -238,8 +242,8 @@ def _preactivations(study: StudyResults, table: pd.DataFrame) -> Group:
     )
     hidden = table[table["place"] != "output layer"]
     hidden = hidden[np.isfinite(hidden[["p15", "p50", "p85"]].to_numpy()).all(axis=1)]
-    figures = [_percentiles(study, place, part, note) for place, part in _by_place(hidden)]
-    return Group("Pre-activations", note, _keys(study, hidden), figures)
+    figures = (_percentiles(study, place, part, note) for place, part in _by_place(hidden))
+    return Panel("Pre-activations", note, _keys(study, hidden), tuple(figures))
 
 
 def _percentiles(study: StudyResults, place: str, part: pd.DataFrame, note: str) -> Figure:
@@ -250,7 +254,7 @@ def _percentiles(study: StudyResults, place: str, part: pd.DataFrame, note: str)
     widths = {name: ends["p85"][name] - ends["p15"][name] for name in ends["p15"]}
 
     def span(name: str) -> str:
-        low, high = (words.short(ends[column][name]) for column in ("p15", "p85"))
+        low, high = (numbers.short(ends[column][name]) for column in ("p15", "p85"))
         return f"{name} ({low} to {high})"
 
     widest, narrowest = max(widths, key=lambda k: widths[k]), min(widths, key=lambda k: widths[k])
@@ -267,7 +271,7 @@ def _percentiles(study: StudyResults, place: str, part: pd.DataFrame, note: str)
     )
     return Figure(
         name=f"pre-activations-{place.replace(' ', '-')}",
-        title=words.marked(study, f"{place.capitalize()}: {title}"),
+        title=marked(f"{place.capitalize()}: {title}", study.comparison.synthetic),
         note=note,
         chart=layered(band, *edges, line).properties(height=HEIGHT),
         table=_sampled(drawn),
@@ -302,7 +306,7 @@ def _decades(values: "pd.Series[float]") -> list[float]:
 
 def _ends(part: pd.DataFrame, column: str) -> Ends:
     variants = part.groupby("variant", sort=False)
-    return {str(name): claims.at_the_end(rows, column) for name, rows in variants}
+    return {str(name): tidy.at_the_end(rows, column) for name, rows in variants}
 
 
 def _keys(study: StudyResults, part: pd.DataFrame) -> tuple[Key, ...]:

@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
@@ -16,12 +16,23 @@ import pandas as pd
 from altair.utils import schemapi
 from markupsafe import Markup
 
-from foldwise.reporting import canvas, claims, figures, inside, pairs, words
+from foldwise.core.trees import flattened
+from foldwise.metrics import METRICS, Metric
+from foldwise.reporting import batchnorm, canvas, figures, inside, pairs
+from foldwise.reporting.batchnorm import Claim
 from foldwise.reporting.canvas import Figure
-from foldwise.reporting.story import StudyResults
+from foldwise.reporting.inside import Panel
+from foldwise.reporting.tidy import run_of
+from foldwise.results.comparisons import Pair
+from foldwise.results.studies import StudyResults
+from foldwise.wording import evidence, numbers, results
+from foldwise.wording.sentences import Context, direction, marked, protocol, versus
 
 # What the page needs of the bundle.
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
+
+
+Facts = list[tuple[str, str]]  # rows of a table: name, value
 
 
 @dataclass(frozen=True)
@@ -30,9 +41,57 @@ class PairView:
 
     title: str
     verdict: str
-    sentence: str
     figures: list[Figure]
-    numbers: list[tuple[str, str]]
+    numbers: Facts
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """One study as the page shows it.
+
+    Attributes:
+        name: the study.
+        title: the same; on synthetic data it says so.
+        protocol: in one sentence.
+        metric: title of the primary one.
+        splits: how many the means are over.
+        verdicts: verdict and sentence of every pair.
+        columns: headings of the results table.
+        lines: the results table, a line for each variant.
+        test_rows: how many rows the test accuracy is of; 0 where there is none.
+        pairs: the comparisons that were made.
+        sections: heading → figures of the variants.
+        introduction: to what was measured inside the networks.
+        claims: what it says about the notebook's claim.
+        panels: its charts.
+        settings: the protocol as rows of a table.
+    """
+
+    name: str
+    title: str
+    protocol: str
+    metric: str
+    splits: int
+    verdicts: list[tuple[str, str]]
+    columns: list[str]
+    lines: list[results.Line]
+    test_rows: int
+    pairs: list[PairView]
+    sections: dict[str, list[Figure]]
+    introduction: str
+    claims: list[Claim]
+    panels: list[Panel]
+    settings: Facts
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All of them, in the order of the page."""
+        groups = [
+            *(pair.figures for pair in self.pairs),
+            *self.sections.values(),
+            *(panel.figures for panel in self.panels),
+        ]
+        return [figure for group in groups for figure in group]
 
 
 def html(
@@ -55,19 +114,21 @@ def _html(studies: Sequence[StudyResults], commit: str | None, links: Mapping[st
     bundle = _bundle()
     overview = pairs.overview(studies)
     views = [_study_view(study) for study in studies]
-    drawn = {**({"overview": overview} if overview else {})}
+    drawn = {"overview": overview} if overview else {}
     for view in views:
-        drawn |= {_identifier(view["study"], figure): figure for figure in view["figures"]}
+        drawn |= {_identifier(view.name, figure): figure for figure in view.figures}
     return (
         _environment()
         .get_template("report.html")
         .render(
             overview=overview,
+            better=_better(studies),
             views=views,
-            commit=commit,
             links=links,
-            versions=_versions(studies),
-            synthetic=[study.name for study in studies if study.synthetic],
+            made_with=_versions(studies) + ([("commit", commit)] if commit else []),
+            lower_is_better=_titles(lambda metric: metric.direction == -1),
+            pooled=_titles(lambda metric: metric.pooled),
+            synthetic=[study.name for study in studies if study.comparison.synthetic],
             specs=_json({name: _packed(figure.spec) for name, figure in drawn.items()}),
             theme=_json(_theme()),
             bundle=Markup(bundle.result()),
@@ -75,131 +136,74 @@ def _html(studies: Sequence[StudyResults], commit: str | None, links: Mapping[st
     )
 
 
-def pair_numbers(study: StudyResults, pair: dict[str, Any]) -> list[tuple[str, str]]:
-    """Every number of a comparison with its name, for the table below its charts."""
-    rows = [
-        ("mean difference", words.points(pair["mean"], digits=2)),
-        ("95 % CI, corrected", words.points_interval(pair["ci95"])),
-        ("paired splits", words.splits_of(study)),
-        ("rows, each held out once in every repeat", words.thousands(pair["n"])),
-        ("SD over splits", words.points(pair["sd"], "-", 2)),
-        ("standard error, corrected", words.points(pair["se"], "-", 2)),
-        ("corrected t-test", _test(pair)),
-        ("p after Holm, over the pairs of this study", words.p_value(pair["p_holm"])),
-        ("naive p, which takes splits for independent: do not trust", _naive(pair)),
-        ("minimum detectable effect (power 80 %)", words.points(pair["mde"], "-", 2)),
-    ]
-    return [*rows, *_rope_rows(study, pair), *_exploratory_rows(pair), *_secondary_rows(pair)]
+# --- views ------------------------------------------------------------------------------------
 
 
-def _study_view(study: StudyResults) -> dict[str, Any]:
-    compared = [_pair_view(study, pair) for pair in study.pairs]
-    sections = figures.study_figures(study)
-    drawn = [figure for pair in compared for figure in pair.figures]
-    drawn += [figure for section in sections.values() for figure in section]
-    probed = inside.groups(study)
-    drawn += [figure for group in probed for figure in group.figures]
-    return {
-        "study": study,
-        "title": words.marked(study, study.name),
-        "protocol": words.protocol(study),
-        "settings": _settings(study.protocol),
-        "columns": words.result_columns(study),
-        "rows": words.result_rows(study),
-        "pairs": compared,
-        "sections": sections,
-        "inside": probed,
-        "introduction": inside.introduction(study) if probed else "",
-        "claims": claims.answered(study),
-        "figures": drawn,
-        "test_rows": _test_rows(study),
-    }
-
-
-def _pair_view(study: StudyResults, pair: dict[str, Any]) -> PairView:
-    return PairView(
-        title=words.versus(pair),
-        verdict=pair["verdict"],
-        sentence=words.answer(pair),
-        figures=figures.pair_figures(study, pair),
-        numbers=pair_numbers(study, pair),
+def _study_view(study: StudyResults) -> StudyView:
+    comparison, context = study.comparison, Context.of(study.comparison)
+    panels = inside.panels(study)
+    tests = [result.metrics.test for result in study.complete]
+    return StudyView(
+        name=study.name,
+        title=marked(study.name, comparison.synthetic),
+        protocol=protocol(comparison.protocol, comparison.edition),
+        metric=context.metric.title,
+        splits=comparison.protocol.splits,
+        verdicts=results.verdicts(comparison),
+        columns=results.columns(study),
+        lines=results.lines(study),
+        test_rows=max((test.rows for test in tests if test), default=0),
+        pairs=[_pair_view(pair, context) for pair in comparison.made],
+        sections=figures.study_figures(study),
+        introduction=inside.introduction(study) if panels else "",
+        claims=batchnorm.claims(study),
+        panels=panels,
+        settings=_settings(study),
     )
 
 
-def _test(pair: dict[str, Any]) -> str:
-    if not words.known(pair.get("t")):
-        return words.NONE
-    return f"t({pair['df']}) = {words.number(pair['t'], 2)}, {words.p_value(pair['p'])}"
+def _pair_view(pair: Pair, context: Context) -> PairView:
+    return PairView(
+        title=marked(versus(pair), context.synthetic),
+        verdict=pair.verdict,
+        figures=figures.pair_figures(pair, context),
+        numbers=evidence.rows(pair, context),
+    )
 
 
-def _naive(pair: dict[str, Any]) -> str:
-    return words.p_value(pair.get("naive_p"))
-
-
-def _rope_rows(study: StudyResults, pair: dict[str, Any]) -> list[tuple[str, str]]:
-    declared = {"rope": study.rope, **pair["posterior"]}
+def _settings(study: StudyResults) -> Facts:
+    comparison = study.comparison
+    tree = flattened(comparison.protocol.model_dump(mode="json"))
     return [
-        (
-            f"worse / practically the same / better at ±{words.points(row['rope'], '-')}",
-            " / ".join(words.percent(row[k]) for k in ("worse", "equivalent", "better")),
-        )
-        for row in [declared, *pair.get("ropes", [])]
+        ("edition", comparison.edition),
+        ("primary metric", METRICS[comparison.metric].title),
+        ("rope", f"{comparison.rope:g}"),
+        *((key, str(value)) for key, value in tree.items() if not isinstance(value, list)),
     ]
 
 
-def _exploratory_rows(pair: dict[str, Any]) -> list[tuple[str, str]]:
-    return [
-        (
-            f"{name.replace('_', '-')}, B − A (exploratory; below 0 is better)",
-            f"{words.number(row['mean'], 4, '+')}, 95 % CI "
-            f"[{words.number(row['ci95'][0], 4, '+')}, {words.number(row['ci95'][1], 4, '+')}], "
-            f"{words.p_value(row['p'])}",
-        )
-        for name, row in pair.get("exploratory", {}).items()
-        if row
-    ]
-
-
-def _secondary_rows(pair: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [
-        (
-            f"McNemar, repeat {test['repeat']} (trained models held fixed)",
-            f"only A right {test['only_a']}, only B right {test['only_b']}, "
-            f"{words.p_value(test['p'])}",
-        )
-        for test in pair.get("mcnemar", [])
-    ]
-    if bootstrap := pair.get("bootstrap"):
-        mean, interval = words.points(bootstrap["mean"], digits=2), bootstrap["ci95"]
-        text = f"{mean}, 95 % CI {words.points_interval(interval)}"
-        rows.append((f"row bootstrap, {bootstrap['replicates']} replicates (models fixed)", text))
-    return rows
-
-
-def _settings(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """A nested mapping as (dotted key, value) rows."""
-    rows = []
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            rows += _settings(value, f"{prefix}{key}.")
-        elif not isinstance(value, list):
-            rows.append((f"{prefix}{key}", str(value)))
-    return rows
-
-
-def _versions(studies: Sequence[StudyResults]) -> list[tuple[str, str]]:
+def _versions(studies: Sequence[StudyResults]) -> Facts:
     """Versions that the runs were made with; several where the runs differ."""
     found: dict[str, set[str]] = {}
-    for variant in (variant for study in studies for variant in study.variants):
-        for name, version in _settings(variant.manifest.get("versions", {})):
+    for result in (result for study in studies for result in study.results):
+        manifest = run_of(result).manifest
+        for name, version in {**manifest.versions, "device": manifest.device}.items():
             found.setdefault(name, set()).add(version)
-        found.setdefault("device", set()).add(str(variant.manifest.get("device", "unknown")))
     return [(name, ", ".join(sorted(values))) for name, values in sorted(found.items())]
 
 
-def _test_rows(study: StudyResults) -> int:
-    tests = (variant.metrics.get("test") or {} for variant in study.complete)
-    return max((int(test.get("rows", 0)) for test in tests), default=0)
+def _titles(chosen: Callable[[Metric], bool]) -> str:
+    return " and ".join(metric.title for metric in METRICS.values() if chosen(metric))
+
+
+def _better(studies: Sequence[StudyResults]) -> str:
+    """What a difference above 0 says, for the primary metrics of the studies."""
+    metrics = [METRICS[name] for name in dict.fromkeys(s.comparison.metric for s in studies)]
+    titles = [
+        metric.title if metric.direction == 1 else f"{metric.title} ({direction(metric)})"
+        for metric in metrics
+    ]
+    return " or ".join(titles)
 
 
 # --- HTML -------------------------------------------------------------------------------------
@@ -218,7 +222,7 @@ def _environment() -> jinja2.Environment:
         "identifier": _identifier,
         "table": _table,
         "asset": _trusted,
-        "thousands": words.thousands,
+        "thousands": numbers.thousands,
     }
     return environment
 
@@ -230,13 +234,13 @@ def _bound(content: Any) -> Any:
     return re.sub(r"(?<=[\d\]]) (?=%|pp\b)", "\u00a0", content)
 
 
-def _identifier(study: StudyResults, figure: Figure) -> str:
-    return f"{study.name}--{figure.name}"
+def _identifier(study: str, figure: Figure) -> str:
+    return f"{study}--{figure.name}"
 
 
 def _theme() -> dict[str, Any]:
     """Ink from the page, legends in HTML, where they wrap."""
-    theme = canvas.config("currentColor")
+    theme = canvas.theme("currentColor")
     return theme | {"legend": {"disable": True}}
 
 
@@ -248,7 +252,7 @@ def _table(frame: pd.DataFrame) -> list[list[str]]:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return words.NONE if not words.known(value) else f"{value:.4g}".replace("-", "−")
+        return numbers.NONE if not numbers.known(value) else f"{value:.4g}".replace("-", "−")
     return str(value)
 
 

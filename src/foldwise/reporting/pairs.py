@@ -1,13 +1,16 @@
-"""Charts of comparisons: the story in one picture, paired differences, the posterior."""
+"""Charts of comparisons: the story in one picture, paired differences, the posterior.
+
+They are of the study's primary metric, in its unit, and know whether more of it is better.
+"""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from foldwise.reporting import tidy, words
+from foldwise.metrics import METRICS, Metric
+from foldwise.reporting import tidy
 from foldwise.reporting.canvas import (
     SAME,
     Figure,
@@ -16,51 +19,102 @@ from foldwise.reporting.canvas import (
     domain_of,
     inline,
     layered,
-    points_axis,
     rope_region,
+    signed_axis,
     tooltips,
     zero_line,
 )
-from foldwise.reporting.story import StudyResults
+from foldwise.results.comparisons import Pair
+from foldwise.results.studies import StudyResults
+from foldwise.wording import numbers
+from foldwise.wording.sentences import Context, data_of, marked, splits_of, versus
 
 WIDE = alt.param(name="wide", expr="width > 600")  # labels beside the bars, not above them
 BETTER, WORSE = "#3b82c4", "#d97706"
 VERDICTS = {"Helps": BETTER, "Hurts": WORSE, "Practically the same": SAME, "Inconclusive": SAME}
+PARTS = {"worse": WORSE, "practically the same": SAME, "better": BETTER}  # of the posterior
+
+
+# --- overview ---------------------------------------------------------------------------------
 
 
 def overview(studies: Sequence[StudyResults], row: int = 76) -> Figure | None:
     """The story in one picture: the mean difference of every pair, its CI, and the rope.
 
+    Studies with other primary metrics have no unit in common, so their gains are drawn in
+    multiples of the rope.
+
     Args:
         studies: whose pairs.
         row: height of a pair in pixels; a narrow chart, with text above the bars, needs 76.
     """
-    table = _overview_table(studies)
-    if table.empty:
+    studies = [study for study in studies if study.comparison.made]
+    if not studies:
         return None
+    metrics = {study.comparison.metric: METRICS[study.comparison.metric] for study in studies}
+    metric = next(iter(metrics.values())) if len(metrics) == 1 else None
+    table = _overview_table(studies, in_ropes=metric is None)
     width = min(320, 7 * int(table[["b", "a", "answer"]].map(len).to_numpy().max()) + 16)
-    chart = layered(*_overview_marks(table, width)).add_params(WIDE)
+    axis = _axis_title(metric) if metric else "gain (multiples of the rope)"
+    chart = layered(*_overview_marks(table, width, axis)).add_params(WIDE)
     counts = table["verdict"].value_counts()
     title = "Does it help? " + ", ".join(
         f"{counts[name]}\u00a0×\u00a0{name}" for name in VERDICTS if name in counts
     )
-    synthetic = any(study.synthetic for study in studies)
     return Figure(
         name="overview",
-        title=f"{title}{' (synthetic data)' if synthetic else ''}",
-        note="Mean difference in held-out accuracy over paired splits, B − A, with the corrected "
-        "95 % confidence interval; right of 0 the first-named variant is better. Grey: "
-        "practically the same. " + _studies_note(studies),
+        title=marked(title, any(study.comparison.synthetic for study in studies)),
+        note=f"{_overview_note(metric)} Grey: practically the same. {_studies_note(studies)}",
         chart=chart.properties(height=row * len(table)),
         table=table.drop(columns=["row", "answer"]),
     )
 
 
-def _overview_marks(table: pd.DataFrame, left: int) -> list[alt.Chart]:
+def _overview_note(metric: Metric | None) -> str:
+    interval = "with the corrected 95 % confidence interval"
+    if metric is None:
+        return (
+            f"Mean gain of the first-named variant over paired splits, {interval}, in multiples of "
+            "each study's rope; right of 0 it is better."
+        )
+    return (
+        f"Mean difference in held-out {metric.title} over paired splits, B − A, {interval}; "
+        f"{_better_side(metric)} of 0 the first-named variant is better."
+    )
+
+
+def _overview_table(studies: Iterable[StudyResults], in_ropes: bool) -> pd.DataFrame:
+    rows = []
+    for study in studies:
+        context = Context.of(study.comparison)
+        metric, rope = context.metric, context.rope
+        factor = metric.direction / rope if in_ropes else numbers.scale(metric).factor
+        for pair in study.comparison.made:
+            low, high = sorted(factor * end for end in pair.ci95)
+            drawn = tidy.rounded([factor * pair.mean, low, high, abs(factor) * rope])
+            rows.append(
+                {
+                    "study": study.name,
+                    "b": pair.b,
+                    "a": marked(f"vs {pair.a}", context.synthetic),
+                    "verdict": pair.verdict,
+                    **dict(zip(("mean", "low", "high", "rope"), drawn, strict=True)),
+                    "splits": len(pair.differences),
+                    "answer": _answer(pair, metric),
+                }
+            )
+    return pd.DataFrame(rows).assign(row=range(len(rows)))
+
+
+def _answer(pair: Pair, metric: Metric) -> str:
+    mean = numbers.difference(pair.mean, metric)
+    return f"{pair.verdict}: {mean} {numbers.difference_interval(pair.ci95, metric)}"
+
+
+def _overview_marks(table: pd.DataFrame, left: int, title: str) -> list[alt.Chart]:
     """A row per pair: three lines of text to the left of the bar or, on a phone, above it."""
     domain = domain_of([*table["low"], *table["high"], *table["rope"], *-table["rope"]])
-    start, unit = f"wide ? {left} : 0", "difference in accuracy (percentage points)"
-    x = points_axis("low:Q", unit, domain, grid=False, start=start)
+    x = signed_axis("low:Q", title, domain, grid=False, start=f"wide ? {left} : 0")
     base = alt.Chart(inline(table)).encode(y=alt.Y("row:O", axis=None))
     colour = alt.Color("verdict:N", legend=None, scale=colour_scale(VERDICTS))
     text = base.encode(x=alt.value(4))
@@ -93,18 +147,65 @@ def _line_of_text(
     return line
 
 
-def differences(study: StudyResults, pair: dict[str, Any]) -> Iterable[Figure]:
+def _studies_note(studies: Iterable[StudyResults]) -> str:
+    parts = []
+    for study in studies:
+        context = Context.of(study.comparison)
+        data, splits = data_of(context.dataset, context.edition), _splits(context)
+        parts.append(f"{study.name}: {data}, {splits}")
+    return "; ".join(parts) + "."
+
+
+# --- one pair ---------------------------------------------------------------------------------
+
+
+def differences(pair: Pair, context: Context) -> Iterable[Figure]:
     """Every paired difference, their mean with the corrected CI, and the rope."""
-    table = pd.DataFrame(pair.get("differences", []))
-    if table.empty:
-        return
-    drawn = pd.DataFrame({"difference": tidy.rounded(100 * table["difference"].to_numpy())})
-    drawn["repeat"], drawn["fold"] = table["repeat"], table["fold"]
-    drawn["place"] = (np.arange(len(drawn)) * 7) % max(len(drawn), 1)  # spreads equal values out
-    low, high = (100 * end for end in pair["ci95"])
-    rope = 100 * study.rope
+    metric, scale = context.metric, numbers.scale(context.metric)
+    drawn = _differences_table(pair, scale.factor)
+    better, worse = (
+        int((sign * metric.direction * drawn["difference"] > 0).sum()) for sign in (1, -1)
+    )
+    mean = numbers.difference(pair.mean, metric)
+    yield Figure(
+        name=f"differences-{_slug(pair)}",
+        title=marked(
+            f"Mean difference {mean}, 95 % CI {numbers.difference_interval(pair.ci95, metric)}",
+            context.synthetic,
+        ),
+        note=f"{versus(pair)}, {metric.title} on the same held-out rows: {better} of "
+        f"{len(drawn)} splits better, {worse} worse, {len(drawn) - better - worse} equal"
+        f"{_share_note(metric)}. A dot is one split, {_better_side(metric)} of 0 it is better; "
+        f"diamond and bar are mean and corrected CI ({_splits(context)}; SD over splits "
+        f"{numbers.difference(pair.sd, metric, 3, '-')}); grey is practically the same "
+        f"({numbers.margin(context.rope, metric)}).",
+        chart=layered(*_differences_marks(drawn, pair, context)).properties(height=150),
+        table=drawn[["repeat", "fold", "difference"]].rename(
+            columns={"difference": f"difference ({scale.axis})"}
+        ),
+    )
+
+
+def _differences_table(pair: Pair, factor: float) -> pd.DataFrame:
+    """difference, repeat, fold, place: the height of a dot, which spreads equal values out."""
+    lines = pair.differences
+    return pd.DataFrame(
+        {
+            "difference": tidy.rounded(factor * line.difference for line in lines),
+            "repeat": [line.repeat for line in lines],
+            "fold": [line.fold for line in lines],
+            "place": (np.arange(len(lines)) * 7) % max(len(lines), 1),
+        }
+    )
+
+
+def _differences_marks(drawn: pd.DataFrame, pair: Pair, context: Context) -> list[alt.Chart]:
+    metric, factor = context.metric, numbers.scale(context.metric).factor
+    low, high = (factor * end for end in pair.ci95)
+    rope = factor * context.rope
     domain = domain_of([*drawn["difference"], low, high, rope, -rope])
-    x = points_axis("difference:Q", "difference in accuracy (percentage points)", domain)
+    x = signed_axis("difference:Q", _axis_title(metric), domain)
+    below, above = (WORSE, BETTER)[:: metric.direction]
     dots = (
         alt.Chart(inline(drawn))
         .mark_circle(size=42, opacity=0.55)
@@ -112,17 +213,17 @@ def differences(study: StudyResults, pair: dict[str, Any]) -> Iterable[Figure]:
             x=x,
             y=alt.Y("place:Q", axis=None, scale=alt.Scale(domain=[-1, len(drawn) * 1.5])),
             color=alt.when("datum.difference < 0")
-            .then(alt.value(WORSE))
+            .then(alt.value(below))
             .when("datum.difference > 0")
-            .then(alt.value(BETTER))
+            .then(alt.value(above))
             .otherwise(alt.value(SAME)),
             tooltip=tooltips(drawn, "repeat", "fold", "difference"),
         )
     )
-    mean = pd.DataFrame({"mean": [100 * pair["mean"]], "low": [low], "high": [high]})
-    colour = VERDICTS.get(pair["verdict"], SAME)
+    mean = pd.DataFrame({"mean": [factor * pair.mean], "low": [low], "high": [high]})
+    colour = VERDICTS[pair.verdict]
     whisker = alt.Chart(inline(mean)).encode(y=alt.value(22))
-    chart = layered(
+    return [
         rope_region(rope, x),
         zero_line(),
         dots,
@@ -132,113 +233,83 @@ def differences(study: StudyResults, pair: dict[str, Any]) -> Iterable[Figure]:
         whisker.mark_point(filled=True, opacity=1, size=130, shape="diamond", color=colour).encode(
             x=alt.X("mean:Q"), tooltip=tooltips(mean, "mean", "low", "high")
         ),
-    )
-    better, worse = (drawn["difference"] > 0).sum(), (drawn["difference"] < 0).sum()
-    yield Figure(
-        name=f"differences-{_slug(pair)}",
-        title=words.marked(
-            study,
-            f"Mean difference {words.points(pair['mean'], digits=2)}, 95 % CI "
-            f"{words.points_interval(pair['ci95'])}",
-        ),
-        note=f"{words.versus(pair)}, accuracy on the same held-out rows: {better} of "
-        f"{len(drawn)} splits better, {worse} worse, {len(drawn) - better - worse} equal. "
-        f"A dot is one split; diamond and bar are mean and corrected CI ({words.splits_of(study)}; "
-        f"SD over splits {words.points(pair['sd'], '-')}); grey is practically the same "
-        f"(±{words.number(rope, 1)} pp).",
-        chart=chart.properties(height=150),
-        table=drawn[["repeat", "fold", "difference"]].rename(
-            columns={"difference": "difference (pp)"}
-        ),
-    )
+    ]
 
 
-def posterior(study: StudyResults, pair: dict[str, Any]) -> Iterable[Figure]:
+def posterior(pair: Pair, context: Context) -> Iterable[Figure]:
     """Density of the mean difference (Benavoli et al. 2017), the rope shaded.
 
     There is none where all differences are equal.
     """
-    if not pair.get("se"):
+    if pair.se == 0:
         return
-    table = _posterior_table(pair, study.rope)
-    shares = pair["posterior"]
-    parts = {"worse": WORSE, "practically the same": SAME, "better": BETTER}
-    x = points_axis(
-        "difference:Q",
-        "mean difference in accuracy (percentage points)",
-        (table["difference"].min(), table["difference"].max()),
-    )
+    metric, odds = context.metric, pair.posterior
+    table = _posterior_table(pair, context)
+    ends = (table["difference"].min(), table["difference"].max())
+    x = signed_axis("difference:Q", f"mean {_axis_title(metric)}", ends)
     density = alt.Y("density:Q", axis=None, stack=None, scale=alt.Scale(domainMin=0))
     base = alt.Chart(inline(table)).encode(x=x, y=density)
     chart = layered(
-        base.mark_area(opacity=0.5).encode(color=alt.Color("part:N", scale=colour_scale(parts))),
+        base.mark_area(opacity=0.5).encode(color=alt.Color("part:N", scale=colour_scale(PARTS))),
         base.mark_line(strokeWidth=1.5).encode(
-            color=alt.Color("part:N", scale=colour_scale(parts)),
+            color=alt.Color("part:N", scale=colour_scale(PARTS)),
             tooltip=tooltips(table, "part", "difference"),
         ),
         zero_line(),
     )
-    named = dict(zip(parts, (shares["worse"], shares["equivalent"], shares["better"]), strict=True))
+    shares = dict(zip(PARTS, (odds.worse, odds.equivalent, odds.better), strict=True))
     yield Figure(
         name=f"posterior-{_slug(pair)}",
-        title=words.marked(
-            study,
-            "Probability: " + ", ".join(f"{k} {words.percent(v)}" for k, v in named.items()),
+        title=marked(
+            "Probability: " + ", ".join(f"{k} {numbers.percent(v)}" for k, v in shares.items()),
+            context.synthetic,
         ),
-        note=f"Posterior of the mean difference, {words.versus(pair)}: Student t with "
-        f"{pair['df']} degrees of freedom from {study.splits} paired splits (Bayesian correlated "
-        f"t-test). Practically the same: within ±{words.number(100 * study.rope, 1)} pp. "
-        "A claim needs 95 %.",
+        note=f"Posterior of the mean difference in {metric.title}, {versus(pair)}: Student t with "
+        f"{pair.df} degrees of freedom from {len(pair.differences)} paired splits (Bayesian "
+        "correlated t-test). Practically the same: within "
+        f"{numbers.margin(context.rope, metric)}. A claim needs 95 %.",
         chart=chart.properties(height=150),
-        table=pd.DataFrame({"difference is": named.keys(), "probability": named.values()}),
-        keys=tuple(Key(name, colour) for name, colour in parts.items()),
+        table=pd.DataFrame({"difference is": shares.keys(), "probability": shares.values()}),
+        keys=tuple(Key(name, colour) for name, colour in PARTS.items()),
     )
 
 
-def _posterior_table(pair: dict[str, Any], rope: float) -> pd.DataFrame:
-    """Density of Student t(df, mean, se) on a grid that contains ±rope; in percentage points."""
-    mean, se, df = float(pair["mean"]), float(pair["se"]), float(pair["df"])
-    low, high = min(mean - 4.5 * se, -1.5 * rope), max(mean + 4.5 * se, 1.5 * rope)
-    edges = [("worse", low, -rope), ("practically the same", -rope, rope), ("better", rope, high)]
-    parts = []
-    for part, start, end in edges:
+def _posterior_table(pair: Pair, context: Context) -> pd.DataFrame:
+    """Density of Student t(df, mean, se) on a grid that contains ±rope, in the metric's unit."""
+    rope, factor = context.rope, numbers.scale(context.metric).factor
+    low = min(pair.mean - 4.5 * pair.se, -1.5 * rope)
+    high = max(pair.mean + 4.5 * pair.se, 1.5 * rope)
+    names = list(PARTS)[:: context.metric.direction]
+    tables = []
+    for part, start, end in zip(names, (low, -rope, rope), (-rope, rope, high), strict=True):
         grid = np.linspace(start, end, max(3, round(120 * (end - start) / (high - low))))
-        density = (1 + ((grid - mean) / se) ** 2 / df) ** (-(df + 1) / 2)
-        parts.append(pd.DataFrame({"difference": 100 * grid, "density": density, "part": part}))
-    table = pd.concat(parts, ignore_index=True)
-    table["difference"] = tidy.rounded(table["difference"].to_numpy())
-    return table.assign(density=table["density"].round(5))
+        density = (1 + ((grid - pair.mean) / pair.se) ** 2 / pair.df) ** (-(pair.df + 1) / 2)
+        shown = tidy.rounded(factor * grid)
+        tables.append(
+            pd.DataFrame({"difference": shown, "density": density.round(5), "part": part})
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
-def _overview_table(studies: Iterable[StudyResults]) -> pd.DataFrame:
-    rows = [
-        {
-            "study": study.name,
-            "b": pair["b"],
-            "a": words.marked(study, f"vs {pair['a']}"),
-            "verdict": pair["verdict"],
-            "mean": round(100 * pair["mean"], 3),
-            "low": round(100 * pair["ci95"][0], 3),
-            "high": round(100 * pair["ci95"][1], 3),
-            "rope": 100 * study.rope,
-            "splits": study.splits,
-            "answer": _answer(pair),
-        }
-        for study in studies
-        for pair in study.pairs
-    ]
-    return pd.DataFrame(rows).assign(row=range(len(rows)))
+# --- words ------------------------------------------------------------------------------------
 
 
-def _answer(pair: dict[str, Any]) -> str:
-    mean = words.number(100 * pair["mean"], 2, "+")
-    return f"{pair['verdict']}: {mean} {words.points_interval(pair['ci95'])}"
+def _axis_title(metric: Metric) -> str:
+    return f"difference in {metric.title} ({numbers.scale(metric).axis})"
 
 
-def _studies_note(studies: Iterable[StudyResults]) -> str:
-    parts = [f"{s.name}: {words.data_of(s)}, {words.splits_of(s)}" for s in studies if s.pairs]
-    return "; ".join(parts) + "."
+def _better_side(metric: Metric) -> str:
+    """On which side of no difference B is better."""
+    return "right" if metric.direction == 1 else "left"
 
 
-def _slug(pair: dict[str, Any]) -> str:
-    return f"{pair['b']}-vs-{pair['a']}"
+def _share_note(metric: Metric) -> str:
+    return " (jackknife shares in the score of their repeat)" if metric.pooled else ""
+
+
+def _splits(context: Context) -> str:
+    return splits_of(context.folds, context.repeats)
+
+
+def _slug(pair: Pair) -> str:
+    return f"{pair.b}-vs-{pair.a}"

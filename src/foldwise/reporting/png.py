@@ -10,7 +10,8 @@ from altair.utils import schemapi
 
 from foldwise.reporting import figures, inside, pairs
 from foldwise.reporting.canvas import Figure
-from foldwise.reporting.story import StudyResults
+from foldwise.results.studies import StudyResults
+from foldwise.wording.sentences import Context
 
 SCALE = 1.25  # pixels per unit of a chart
 
@@ -34,9 +35,11 @@ class StudyPictures:
 
     @functools.cached_property
     def _compared(self) -> dict[tuple[str, str], dict[str, bytes]]:
+        comparison = self.study.comparison
+        context = Context.of(comparison)
         return {
-            (pair["a"], pair["b"]): _pngs(_named(pairs.differences(self.study, pair)))
-            for pair in self.study.pairs
+            (pair.a, pair.b): _pngs(_named(pairs.differences(pair, context)))
+            for pair in comparison.made
         }
 
     @functools.cached_property
@@ -50,6 +53,12 @@ def png(spec: dict[str, Any], scale: float = SCALE) -> bytes:
     """A Vega-Lite chart as PNG; the same chart gives the same bytes."""
     picture: bytes = vl_convert.vegalite_to_png(spec, scale=scale)
     return picture
+
+
+def svg(spec: dict[str, Any]) -> bytes:
+    """A Vega-Lite chart as SVG."""
+    picture: str = vl_convert.vegalite_to_svg(spec)
+    return picture.encode()
 
 
 def _named(drawn: Iterable[Figure]) -> dict[str, Figure]:

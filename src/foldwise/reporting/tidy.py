@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from foldwise.evaluation import confusion as confusion_counts
-from foldwise.reporting import words
-from foldwise.reporting.story import StudyResults, VariantResults
-from foldwise.results import REFIT, probabilities
+from foldwise import metrics
+from foldwise.core.errors import ResultsError
+from foldwise.numerics.split import REFIT
+from foldwise.results.evaluations import Result
+from foldwise.results.runs import RunFolder, probabilities
+from foldwise.results.studies import StudyResults
+from foldwise.wording.sentences import marked
 
-BAND = (0.15, 0.85)  # the band over splits: 15th to 85th percentile
-EPOCHS = 100  # at most so many epochs of a learning curve are kept
+PERCENTILES = (0.15, 0.85)  # of the band over splits
 BINS = 10  # bins of equal count in the calibration diagram
+LAST = 6  # measurements whose median is "the end": single batches are noisy
 DIGITS = 5  # significant digits in tables that are drawn
 
 CURVES = ["study", "variant", "rows", "epoch", "metric", "mean", "low", "high", "splits"]
@@ -31,24 +34,41 @@ SERIES = {  # column of the history -> rows, metric
 }
 
 
+def run_of(result: Result) -> RunFolder:
+    """The run folder of a result.
+
+    Raises:
+        ResultsError: it is not at hand, as across commits.
+    """
+    if result.run is None:
+        raise ResultsError(f"{result.name}: its run folder is not at hand, so nothing is drawn")
+    return result.run
+
+
+# --- tables of studies ------------------------------------------------------------------------
+
+
 def curves(studies: Iterable[StudyResults]) -> pd.DataFrame:
-    """Learning curves: mean and 15–85 % band over splits, at up to 100 epochs."""
-    return _concat(studies, _study_curves, CURVES)
+    """Learning curves: mean and 15–85 % band over splits."""
+    return _joined(studies, _curves, CURVES)
 
 
 def scores(studies: Iterable[StudyResults]) -> pd.DataFrame:
     """Accuracy of every split of every variant."""
-    return _concat(studies, _study_scores, SCORES)
+    return _joined(studies, _scores, SCORES)
 
 
 def confusion(studies: Iterable[StudyResults]) -> pd.DataFrame:
     """Held-out rows by actual and predicted class, pooled over repeats, zeros included."""
-    return _concat(studies, _study_confusion, CONFUSION)
+    return _joined(studies, _confusion, CONFUSION)
 
 
 def differences(studies: Iterable[StudyResults]) -> pd.DataFrame:
-    """Difference of the metric, b − a, on every split of every pair."""
-    return _concat(studies, _study_differences, DIFFERENCES)
+    """Difference of the primary metric, b − a, on every split of every pair."""
+    return _joined(studies, _differences, DIFFERENCES)
+
+
+# --- tables of one variant --------------------------------------------------------------------
 
 
 def band(history: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -59,35 +79,33 @@ def band(history: pd.DataFrame, column: str) -> pd.DataFrame:
     held_out = history[history["fold"] != REFIT]
     table = held_out.pivot(index="epoch", columns=["repeat", "fold"], values=column)
     table = table.where(np.isfinite(table)).dropna(how="all")
-    table = table.iloc[_thinned(len(table))]
-    low, high = table.quantile(list(BAND), axis=1).to_numpy() if len(table) else ([], [])
+    low, high = table.quantile(list(PERCENTILES), axis=1).to_numpy() if len(table) else ([], [])
     return pd.DataFrame(
         {
             "epoch": table.index,
-            "mean": rounded(table.mean(axis=1).to_numpy()),
-            "low": rounded(np.asarray(low)),
-            "high": rounded(np.asarray(high)),
+            "mean": rounded(table.mean(axis=1)),
+            "low": rounded(low),
+            "high": rounded(high),
             "splits": table.notna().sum(axis=1).to_numpy(),
         }
     )
 
 
-def gap(variant: VariantResults) -> pd.DataFrame:
-    """Validation loss − training loss by epoch, split by split: epoch, mean, low, high, splits."""
-    history = variant.history
+def gap(history: pd.DataFrame) -> pd.DataFrame:
+    """Validation loss − training loss by epoch, split by split; columns as of `band`."""
     paired = history.assign(gap=history["validation_loss"] - history["train_loss"])
     return band(paired, "gap")
 
 
-def calibration(variant: VariantResults) -> pd.DataFrame:
+def calibration(predictions: pd.DataFrame) -> pd.DataFrame:
     """Reliability of the predicted class, in ten bins of equal count.
 
     Returns:
         bin, confidence (mean probability of the predicted class), accuracy (share that was
         right), predictions (count).
     """
-    p = probabilities(variant.predictions)
-    right = p.argmax(axis=1) == variant.predictions["label"].to_numpy()
+    p = probabilities(predictions)
+    right = p.argmax(axis=1) == predictions["label"].to_numpy()
     table = pd.DataFrame({"confidence": p.max(axis=1), "accuracy": right.astype(float)})
     table = table.sort_values("confidence", kind="stable", ignore_index=True)
     table["bin"] = np.arange(len(table)) * BINS // max(len(table), 1) + 1
@@ -96,62 +114,59 @@ def calibration(variant: VariantResults) -> pd.DataFrame:
         accuracy=("accuracy", "mean"),
         predictions=("accuracy", "size"),
     )
-    return grouped.apply(lambda column: rounded(column.to_numpy())).reset_index()
+    return grouped.apply(rounded).reset_index()
 
 
-def rounded(values: np.ndarray, digits: int = DIGITS) -> np.ndarray:
+def at_the_end(measured: pd.DataFrame, column: str) -> float:
+    """Median of the last measurements of one layer; NaN where there are none."""
+    values = measured.sort_values("step")[column].dropna().tail(LAST)
+    return float(values.median()) if len(values) else np.nan
+
+
+def rounded(values: Iterable[float], digits: int = DIGITS) -> np.ndarray:
     """Values to so many significant digits, so that tables stay small."""
-    values = np.asarray(values, dtype=np.float64)
-    with np.errstate(divide="ignore"):
-        magnitude = np.floor(np.log10(np.abs(values), where=values != 0, out=values * 0))
-    factor = 10.0 ** (digits - 1 - magnitude)
-    rounded_values: np.ndarray = np.rint(values * factor) / factor
-    return rounded_values
+    return np.array([float(f"{value:.{digits}g}") for value in values], dtype=np.float64)
 
 
-def _concat(
+def _joined(
     studies: Iterable[StudyResults],
     part: Callable[[StudyResults], Iterable[pd.DataFrame]],
     columns: list[str],
 ) -> pd.DataFrame:
-    tables = [table.reindex(columns=columns) for study in studies for table in part(study)]
+    tables = [
+        table.assign(study=marked(study.name, study.comparison.synthetic)).reindex(columns=columns)
+        for study in studies
+        for table in part(study)
+    ]
     filled = [table for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
 
 
-def _study_curves(study: StudyResults) -> Iterable[pd.DataFrame]:
-    name = words.marked(study, study.name)
-    for variant in study.variants:
+def _curves(study: StudyResults) -> Iterable[pd.DataFrame]:
+    for result in study.results:
         for column, (rows, metric) in SERIES.items():
-            yield band(variant.history, column).assign(
-                study=name,
-                variant=variant.name,
-                rows=rows,
-                metric=metric,
-            )
+            table = band(run_of(result).history, column)
+            yield table.assign(variant=result.name, rows=rows, metric=metric)
 
 
-def _study_scores(study: StudyResults) -> Iterable[pd.DataFrame]:
-    for variant in study.complete:
-        held_out = variant.scores[variant.scores["fold"] != REFIT]
-        yield held_out.assign(study=words.marked(study, study.name), variant=variant.name)
+def _scores(study: StudyResults) -> Iterable[pd.DataFrame]:
+    return (result.scores.assign(variant=result.name) for result in study.complete)
 
 
-def _study_confusion(study: StudyResults) -> Iterable[pd.DataFrame]:
-    for variant in study.complete:
-        counts = confusion_counts(variant.predictions, variant.classes)
-        table = counts.reset_index().melt("actual", var_name="predicted", value_name="count")
+def _confusion(study: StudyResults) -> Iterable[pd.DataFrame]:
+    for result in study.complete:
+        predictions, names = run_of(result).predictions, run_of(result).manifest.dataset.class_names
+        labels = predictions["label"].to_numpy(dtype=np.intp)
+        counts = pd.DataFrame(
+            metrics.confusion(labels, probabilities(predictions)), list(names), list(names)
+        )
+        table = counts.rename_axis("actual").reset_index()
+        table = table.melt("actual", var_name="predicted", value_name="count")
         totals = table.groupby("actual")["count"].transform("sum").clip(lower=1)
-        share = rounded((table["count"] / totals).to_numpy())
-        yield table.assign(study=words.marked(study, study.name), variant=variant.name, share=share)
+        yield table.assign(variant=result.name, share=rounded(table["count"] / totals))
 
 
-def _study_differences(study: StudyResults) -> Iterable[pd.DataFrame]:
-    for pair in study.pairs:
-        table = pd.DataFrame(pair.get("differences", []))
-        yield table.assign(study=words.marked(study, study.name), a=pair["a"], b=pair["b"])
-
-
-def _thinned(length: int) -> np.ndarray:
-    """Positions of at most `EPOCHS` of `length` points, first and last among them."""
-    return np.unique(np.linspace(0, length - 1, min(length, EPOCHS)).round().astype(int))
+def _differences(study: StudyResults) -> Iterable[pd.DataFrame]:
+    for pair in study.comparison.made:
+        table = pd.DataFrame([line.model_dump() for line in pair.differences])
+        yield table.assign(a=pair.a, b=pair.b)

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from foldwise.core import files, paths, trees
-from foldwise.core.errors import DamagedError, MissingError
+from foldwise.core.errors import DamagedError
 from foldwise.core.files import Record
 from foldwise.metrics import METRICS
 from foldwise.results.runs import RunFolder
@@ -102,7 +102,10 @@ class Metrics(Record):
     def _spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         tree: dict[str, Any] = handler(self)
         scores = tree.pop("scores")
-        return {key: value for key, value in tree.items() if value not in ({}, None)} | scores
+        if not self.complete:
+            del tree["splits"], tree["rows"]
+        kept = {key: value for key, value in tree.items() if value not in ({}, None)}
+        return kept | dict(scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,10 +172,7 @@ def read_evaluation(root: Path, variant: str) -> Evaluation:
     remedy = f"`dvc repro evaluate@{variant}` makes it"
     metrics = files.read_record(root / paths.metrics(variant), Metrics, remedy)
     path = root / paths.scores(variant)
-    try:
-        return Evaluation(metrics, parse_scores(path.read_bytes(), str(path), remedy))
-    except FileNotFoundError:
-        raise MissingError(f"{path}: not there; {remedy}") from None
+    return Evaluation(metrics, parse_scores(files.read_bytes(path, remedy), str(path), remedy))
 
 
 def parse_scores(content: bytes, source: str, remedy: str) -> pd.DataFrame:

@@ -125,7 +125,7 @@ def write_run(folder: Path, run: Run) -> Manifest:
     Raises:
         WriteError: the folder cannot be written (read-only, disk full).
     """
-    (folder / MANIFEST).unlink(missing_ok=True)
+    files.remove(folder / MANIFEST)
     files.write_table(folder / HISTORY, run.history)
     files.write_table(folder / PREDICTIONS, run.predictions)
     files.write_table(folder / TEST_PREDICTIONS, run.test_predictions)
@@ -163,13 +163,13 @@ class RunFolder:
     @cached_property
     def manifest(self) -> Manifest:
         """run.json."""
-        name = self.path.name
-        remedy = f"so this run is not complete; `dvc pull` or `dvc repro train@{name}` brings it"
-        try:
-            tree = files.read_json(self.path / MANIFEST, remedy)
-        except DamagedError:
-            tree = files.read_json(self.path / MANIFEST, self._remedy)
-        return manifest_of(tree, str(self.path / MANIFEST), self._remedy)
+        path = self.path / MANIFEST
+        if not path.is_file():
+            raise MissingError(
+                f"{path}: not there, so this run is not complete; `dvc pull` or "
+                f"`dvc repro train@{self.path.name}` brings it"
+            )
+        return manifest_of(files.read_json(path, self._remedy), str(path), self._remedy)
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -225,8 +225,7 @@ class RunFolder:
         """
         for name in VERIFIED:
             self._verified(name)
-        for part in ("timeline", "facts"):
-            getattr(self, part)
+        _ = self.timeline, self.facts
 
     def _table(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(self._verified(name))
@@ -235,9 +234,9 @@ class RunFolder:
         path, expected = self.path / name, self.manifest.files.get(name)
         if not path.is_file():
             raise MissingError(f"{path}: missing; {self._remedy}")
-        if (found := files.sha256(path)) != expected:
+        if (actual := files.sha256(path)) != expected:
             raise DamagedError(
-                f"{path}: damaged: its sha256 is {found}, the manifest says {expected}; "
+                f"{path}: damaged: its sha256 is {actual}, the manifest says {expected}; "
                 f"{self._remedy}"
             )
         return path

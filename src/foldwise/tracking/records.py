@@ -242,8 +242,14 @@ class Source(ABC):
         """The final metrics of each split of the folds."""
         if self.evaluation is None:
             return {}
-        lines = self.evaluation.scores.to_dict("records")
-        return {(int(line["repeat"]), int(line["fold"])): line for line in lines}
+        table = self.evaluation.scores
+        names = [name for name in FINALS if name in table.columns]
+        splits = zip(table["repeat"].tolist(), table["fold"].tolist(), strict=True)
+        lines = table[names].to_numpy(dtype=float).tolist()
+        return {
+            split: dict(zip(names, line, strict=True))
+            for split, line in zip(splits, lines, strict=True)
+        }
 
     def _finals(self, split: Place) -> dict[str, float]:
         scores: Mapping[str, Any] = self._scores.get(split, {})
@@ -326,8 +332,9 @@ class FolderSource(Source):
         times = self.folder.timeline[[*keys, "finished"]]
         table = self.folder.history.merge(times, on=keys, how="left").sort_values(keys)
         table["finished"] = table["finished"].fillna(self.facts.finished)
+        splits = zip(table["repeat"].tolist(), table["fold"].tolist(), strict=True)
         groups = table.groupby(["repeat", "fold"])
-        return {(int(repeat), int(fold)): rows for (repeat, fold), rows in groups}
+        return {split: groups.get_group(split) for split in set(splits)}
 
     def _read(self, read: Callable[[], Content]) -> Content | None:
         """What is written; None where it is not there, or a commit has it in an older form."""

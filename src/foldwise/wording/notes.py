@@ -31,6 +31,14 @@ def training(manifest: Manifest, status: str, progress: str) -> str:
     return _paragraphs(_warning(manifest), said, _protocol(manifest))
 
 
+def progress(epoch: int, epochs: int, models: int, accuracy: float | None) -> str:
+    """How far a training is; `accuracy` is the mean on held-out rows, where there is one."""
+    text = f"epoch {epoch} of {epochs}, {sentences.counted(models, 'model')}"
+    if accuracy is None:
+        return text
+    return f"{text}, mean validation accuracy {numbers.percent(accuracy)}"
+
+
 def model(manifest: Manifest, champion: str) -> str:
     """A study's registered model; `champion` is the alias of its best version."""
     data = manifest.dataset
@@ -78,7 +86,8 @@ def _score(metrics: Metrics | None) -> str:
     if metrics is None or not metrics.complete:
         return ""
     metric, score = METRICS[metrics.metric], metrics.primary
-    low = numbers.in_unit(score.ci95_low, metric, unit=False)
+    scale = numbers.scale(metric)
+    low = numbers.number(scale.factor * (score.ci95_low or 0.0), 3 - scale.digits)
     high = numbers.in_unit(score.ci95_high, metric)
     sd = numbers.difference(score.sd_over_splits, metric, digits=3, sign="-")
     return (

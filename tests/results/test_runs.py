@@ -1,0 +1,173 @@
+"""Nothing half-written, truncated or flipped is ever accepted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricate import STARTED, TINY, run
+
+from foldwise.core import files
+from foldwise.core.errors import DamagedError, MissingError, ResultsError, WriteError
+from foldwise.results import runs
+from foldwise.results.runs import Facts, Run, RunFolder, check_complete, predicted, write_run
+
+VARIANT = TINY.config.variant("tiny-plain")
+MADE = run(VARIANT, TINY)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a run folder."""
+    folder = tmp_path_factory.mktemp("written")
+    write_run(folder, MADE)
+    return {name: (folder / name).read_bytes() for name in runs.FILES}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, written: dict[str, bytes]) -> RunFolder:
+    """A run folder that a test may damage."""
+    path = tmp_path / "tiny-plain"
+    path.mkdir()
+    for name, content in written.items():
+        (path / name).write_bytes(content)
+    return RunFolder(path)
+
+
+def test_what_was_written_is_read(folder: RunFolder) -> None:
+    folder.check()
+    assert folder.exists
+    for part in ("history", "predictions", "test_predictions", "diagnostics", "timeline"):
+        pd.testing.assert_frame_equal(getattr(folder, part), getattr(MADE, part))
+    assert folder.weights.keys() == MADE.weights.keys()
+    assert all(np.array_equal(folder.weights[name], MADE.weights[name]) for name in MADE.weights)
+    assert folder.facts == MADE.facts
+    digests = {name: files.sha256(folder.path / name) for name in runs.VERIFIED}
+    assert folder.manifest == MADE.manifest.model_copy(update={"files": digests})
+
+
+def test_writing_again_gives_the_same_bytes(
+    folder: RunFolder, written: dict[str, bytes], tmp_path: Path
+) -> None:
+    read = Run(
+        folder.manifest, folder.history, folder.predictions, folder.test_predictions,
+        folder.diagnostics, folder.weights, folder.timeline, folder.facts,
+    )  # fmt: skip
+    manifest = write_run(tmp_path / "again", read)
+    assert manifest == folder.manifest
+    for name, content in written.items():
+        assert (tmp_path / "again" / name).read_bytes() == content, name
+
+
+def test_the_manifest_is_written_last(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write over a whole run that is cut short leaves a folder that is not accepted."""
+
+    def killed(*_: object) -> None:
+        assert not folder.exists
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_run(folder.path, MADE)
+    with pytest.raises(MissingError, match="not complete"):
+        folder.check()
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(WriteError, match=r"run\.json: cannot be written"):
+        write_run(tmp_path / "runs" / "tiny-plain", MADE)
+
+
+@pytest.mark.parametrize("name", runs.VERIFIED)
+@pytest.mark.parametrize("fault", ["flip", "truncate", "remove"])
+def test_a_damaged_file_is_named(folder: RunFolder, name: str, fault: str) -> None:
+    path = folder.path / name
+    content = bytearray(path.read_bytes())
+    if fault == "flip":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif fault == "truncate":
+        path.write_bytes(content[:-7])
+    else:
+        path.unlink()
+    with pytest.raises((MissingError, DamagedError), match=f"{name}: (damaged|missing)") as caught:
+        folder.check()
+    assert "`dvc checkout --force train@tiny-plain` restores it" in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", ["cut", "remove"])
+def test_a_damaged_timeline_is_named(folder: RunFolder, fault: str) -> None:
+    """It has no digest: it is no result."""
+    path = folder.path / runs.TIMELINE
+    if fault == "cut":
+        path.write_bytes(b"PAR1")
+    else:
+        path.unlink()
+    for part in ("timeline", "facts"):
+        with pytest.raises(
+            (MissingError, DamagedError), match=r"timeline\.parquet: .*dvc checkout"
+        ):
+            getattr(RunFolder(folder.path), part)
+
+
+def test_without_its_manifest_a_run_is_not_complete(folder: RunFolder) -> None:
+    (folder.path / runs.MANIFEST).unlink()
+    assert not folder.exists
+    with pytest.raises(MissingError, match="not complete; `dvc pull` or `dvc repro train@tiny-"):
+        folder.check()
+
+
+def test_a_damaged_manifest_is_named(folder: RunFolder) -> None:
+    path = folder.path / runs.MANIFEST
+    path.write_text(path.read_text()[:-5])
+    with pytest.raises(DamagedError, match=r"run\.json: damaged .*`dvc checkout --force"):
+        folder.check()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"schema": 99}, "schema 99, this foldwise reads 1"),
+        ({"status": "done"}, "status: Input should be 'complete' or 'failed'"),
+        ({"parameters": "many"}, "parameters: Input should be a valid integer"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(
+    folder: RunFolder, change: dict[str, object], reason: str
+) -> None:
+    path = folder.path / runs.MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DamagedError, match=rf"run\.json: .*{reason}"):
+        folder.check()
+
+
+def test_run_json_keeps_its_keys(written: dict[str, bytes]) -> None:
+    """Without times, ids or paths, so that the same training gives the same bytes."""
+    tree = json.loads(written[runs.MANIFEST])
+    assert set(tree) == {
+        "schema", "status", "reason", "variant", "dataset", "split_digest", "code_digest",
+        "versions", "device", "parameters", "splits", "files",
+    }  # fmt: skip
+    assert tree["splits"] == [[0, 0], [0, 1], [1, 0], [1, 1], [-1, -1]]
+    assert set(tree["files"]) == set(runs.VERIFIED)
+
+
+def test_a_failed_run_says_why() -> None:
+    failed = run(VARIANT, TINY, failed={"tiny-plain": "the loss is not finite in r0-f01"})
+    check_complete(MADE.manifest)
+    with pytest.raises(ResultsError, match="tiny-plain failed: the loss is not finite in r0-f01"):
+        check_complete(failed.manifest)
+
+
+def test_facts_may_be_unknown_yet() -> None:
+    assert Facts(started=STARTED).model_dump(exclude_none=True) == {
+        "started": STARTED, "device": "cpu", "workers": 1, "threads": 1,
+    }  # fmt: skip
+
+
+def test_the_predicted_class_is_the_most_probable_one() -> None:
+    table = pd.DataFrame({"p0": [0.5, 0.2, 0.2], "p1": [0.5, 0.7, 0.4], "p2": [0.0, 0.1, 0.4]})
+    assert predicted(table.assign(probe=9)).tolist() == [0, 1, 1]  # of two that tie the lower
+    assert predicted(table.head(0)).tolist() == []
