@@ -67,9 +67,7 @@ def coefficients(fit: Fit) -> list[Number]:
     """Of the interpolating polynomial, the constant first."""
     middle, half = mp.mpf(fit.low + fit.high) / 2, mp.mpf(fit.high - fit.low) / 2
     count = fit.degree + 1
-    nodes = [
-        middle + half * mp.cos(mp.pi * (2 * i + 1) / (2 * count)) for i in range(count)
-    ]
+    nodes = [middle + half * mp.cos(mp.pi * (2 * i + 1) / (2 * count)) for i in range(count)]
     matrix = mp.matrix(count, count)
     for i, node in enumerate(nodes):
         for k in range(count):

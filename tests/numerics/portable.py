@@ -13,7 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from foldwise.core import environment
 from foldwise.core.config import Network, Training
+
+if __name__ == "__main__":
+    environment.choose_target()
+
 from foldwise.numerics.kernels import ACTIVATIONS
 from foldwise.numerics.outcomes import Trained
 from foldwise.numerics.split import Split
@@ -44,7 +49,7 @@ class Data:
 
 
 def trained(data: Data, network: dict[str, Any], training: dict[str, Any]) -> list[Trained]:
-    """Two splits, one of them without held-out rows."""
+    """Two splits."""
     every = np.arange(len(data.y))
     splits = [Split(0, 0, every[:41], every[41:]), Split(0, 1, every[9:], every[:9])]
     settings = {"epochs": 3, "batch_size": 8, "shuffle": True, "optimizer": SGD, **training}

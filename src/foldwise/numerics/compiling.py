@@ -1,7 +1,6 @@
-"""What is compiled for which processor, and where it is kept."""
+"""How the learner's functions are compiled, and where what is compiled is kept."""
 
 import hashlib
-import os
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -11,8 +10,6 @@ from typing import Any
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.registry import cpu_target
-
-TARGETS = ("native", "x86-64-v3")
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -44,22 +41,6 @@ def _sources() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def choose_target(target: str) -> None:
-    """Compile for a processor, in this process and those it starts; before anything is compiled.
-
-    Args:
-        target: "native", this machine; or "x86-64-v3", any with AVX2 and FMA, without AVX-512.
-            Other speed, the same bits.
-
-    Raises:
-        ValueError: neither of them.
-    """
-    if target not in TARGETS:
-        raise ValueError(f"'{target}' is none of {', '.join(TARGETS)}")
-    if target != "native":
-        os.environ |= {"NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": ""}
 
 
 def warn_without_fma() -> None:

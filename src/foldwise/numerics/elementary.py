@@ -222,7 +222,7 @@ def _tanh(x: Value, form: Form) -> Value:
 
 
 def _log(x: Value, form: Form) -> Value:
-    """x = 2^e m, m from the root of 1/2 to that of 2; f = m - 1, s = f / (2 + f)."""
+    """By x = 2^e m, m from the root of 1/2 to that of 2; f = m - 1, s = f / (2 + f)."""
     least = x.like(math.sqrt(0.5)).bits()
     e = x.bits().minus(least).shifted(-form.fraction)
     f = x.bits().minus(e.shifted(form.fraction)).as_float() - 1.0

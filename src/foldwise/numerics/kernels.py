@@ -15,7 +15,7 @@ up (`padded`); what is there in addition is zero and stays zero.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -54,6 +54,7 @@ class Settings(NamedTuple):
     beta2: float  # alpha of RMSprop
     eps: float
     nesterov: bool
+    keep: bool = False  # what activations get, for `inspection`
 
 
 class State(NamedTuple):
@@ -117,7 +118,8 @@ class Scratch(NamedTuple):
     x: object  # (B, C), rescaled features
     targets: object  # (B, K), without padding
     units: object  # what each hidden layer gives to the next, (B, width) each; then the logits
-    slopes: object  # derivative of that by what the activation got
+    kept: object  # what the activations got, where asked for
+    slopes: object  # derivative of `units` by it
     normed: object  # BatchNorm's values before scale and shift
     spread: object  # (H,), BatchNorm's 1 / sqrt(variance + eps)
     above: object  # gradient by a layer's outputs
@@ -153,9 +155,7 @@ def functions(stack: StackedNetwork, training: Training) -> Functions:
         training: loss, optimizer and batch size.
     """
     state, settings = _flattened(stack), _settings(stack, training)
-    real = [stack.shift.shape[1], *stack.network.hidden, stack.output.weight.shape[2]]
-    widths = Widths(np.array(real), np.array([padded(width) for width in real]))
-    without = np.empty((stack.models, 0, 0), state.parameters.dtype)
+    widths, without = _widths(stack), _no_mask(stack)
     powers = 1.0, 1.0  # of Adam's betas
 
     @cache
@@ -173,7 +173,7 @@ def functions(stack: StackedNetwork, training: Training) -> Functions:
         )  # fmt: skip
 
     def logits(rows: Rows, chosen: Tensor) -> Tensor:
-        found = np.empty((*chosen.shape, real[-1]), state.parameters.dtype)
+        found = np.empty((*chosen.shape, widths.real[-1]), state.parameters.dtype)
         chosen = chosen.contiguous()
         _evaluate(state, _data(rows), chosen.numpy(), widths, settings, room(EVALUATED), found)
         return torch.from_numpy(found)
@@ -195,10 +195,78 @@ def probabilities(logits: Tensor) -> Tensor:
     return torch.from_numpy(found)
 
 
+class Inside(NamedTuple):
+    """What one batch makes of a linear layer."""
+
+    z: np.ndarray  # (B, out), what the activation gets, after BatchNorm; or the logits
+    y: np.ndarray  # (B, out), what it gives; or the logits
+    gradient: np.ndarray  # (in, out), of the mean loss by the weights
+
+
+def inspection(
+    stack: StackedNetwork, training: Training
+) -> Callable[[Tensor, Tensor], list[Inside]]:
+    """What gives, for rescaled rows (B, C) and targets (B, K), the inside of each linear layer.
+
+    As in training, but without dropout, and no weight changes.
+
+    Args:
+        stack: of one model, on the CPU.
+        training: has the loss.
+    """
+    state, widths, without = _flattened(stack), _widths(stack), _no_mask(stack)
+    settings = _settings(stack, training)._replace(
+        dropout=False, optimizer=SGD, lr=0.0, weight_decay=0.0, beta1=0.0, nesterov=False, keep=True
+    )  # so that the velocity is the gradient
+    as_it_is = (np.full((1, widths.real[0]), x, state.parameters.dtype) for x in (0.0, 1.0))
+    shift, factor = as_it_is
+
+    def inspect(x: Tensor, targets: Tensor) -> list[Inside]:
+        rows, room = len(x), _room(widths, len(x), stack.shift.dtype)
+        data = Data(x.contiguous().numpy().view(np.uint8), False, shift, factor)
+        chosen = np.arange(rows)[np.newaxis]
+        _train(
+            state, data, targets.contiguous().numpy(), chosen, without, without, widths, settings,
+            (1.0, 1.0), rows, room,
+        )  # fmt: skip
+        return list(_inside(state, widths, rows, room, stack.network.batch_norm))
+
+    return inspect
+
+
+def _inside(
+    state: State, widths: Widths, rows: int, room: Room, batch_norm: bool
+) -> Iterator[Inside]:
+    """Cut out of what a step leaves behind."""
+    places = Scratch(*room.offsets.tolist())
+    weight, unit = 0, 0
+    sizes = pairwise(zip(widths.real.tolist(), widths.padded.tolist(), strict=True))
+    for layer, ((real, wide), (outputs, narrow)) in enumerate(sizes, start=1):
+        last = layer == len(widths.real) - 1
+
+        def matrix(values: np.ndarray, start: int, height: int, narrow: int = narrow) -> np.ndarray:
+            return values[start : start + height * narrow].reshape(height, narrow)
+
+        y = matrix(room.numbers, places.units + unit, rows)[:, :outputs]
+        z = y if last else matrix(room.numbers, places.kept + unit, rows)[:, :outputs]
+        yield Inside(z, y, matrix(state.first[0], weight, wide)[:real, :outputs])
+        weight += (wide + 1 + (0 if last or not batch_norm else 2)) * narrow
+        unit += rows * narrow
+
+
 def padded(width: int) -> int:
     """A multiple of LANES, and not such a one that all rows compete for one place of a cache."""
     wide = -(-width // LANES) * LANES
     return wide + LANES if wide % ALIASED == 0 else wide
+
+
+def _widths(stack: StackedNetwork) -> Widths:
+    real = [stack.shift.shape[1], *stack.network.hidden, stack.output.weight.shape[2]]
+    return Widths(np.array(real), np.array([padded(width) for width in real]))
+
+
+def _no_mask(stack: StackedNetwork) -> np.ndarray:
+    return np.empty((stack.models, 0, 0), stack.shift.numpy().dtype)
 
 
 def _room(widths: Widths, rows: int, kind: torch.dtype) -> Room:
@@ -208,9 +276,9 @@ def _room(widths: Widths, rows: int, kind: torch.dtype) -> Room:
     pairs = pairwise([*hidden, outputs])
     sizes = Scratch(
         x=rows * inputs, targets=rows * int(widths.real[-1]), units=rows * (units + outputs),
-        slopes=rows * units, normed=rows * units, spread=units, above=rows * widest,
-        below=rows * widest, weights=max([0, *(a * b for a, b in pairs)]), gradient=2 * widest,
-        zeros=widest, rule=len(RULE),
+        kept=rows * units, slopes=rows * units, normed=rows * units, spread=units,
+        above=rows * widest, below=rows * widest, gradient=2 * widest, zeros=widest,
+        weights=max([0, *(a * b for a, b in pairs)]), rule=len(RULE),
     )  # fmt: skip
     *offsets, total = accumulate((padded(size) for size in sizes), initial=0)
     return Room(torch.zeros(total, dtype=kind).numpy(), np.array(offsets))
@@ -222,7 +290,7 @@ def _data(rows: Rows) -> Data:
     return Data(X.view(np.uint8), whole, rows.shift.numpy(), rows.factor.numpy())
 
 
-def prepare(network: Network, training: Training, kinds: Sequence[torch.dtype]) -> None:
+def prepare(network: Network, training: Training) -> None:
     """Compile, or load what an earlier process compiled, before others are forked from this one.
 
     The first time takes some ten seconds; the result lies beside this file, in `__pycache__`.
@@ -230,17 +298,15 @@ def prepare(network: Network, training: Training, kinds: Sequence[torch.dtype]) 
     Args:
         network: any; the compiled code is the same for all.
         training: likewise.
-        kinds: of raw features.
     """
     warn_without_fma()
     nothing, chosen = torch.zeros(1, 1), torch.zeros(1, 0, dtype=torch.int64)
-    for kind in kinds:
-        rows = Rows(nothing.to(kind), nothing, chosen, nothing, nothing, chosen)
-        train, logits, scores, _ = functions(StackedNetwork(network, 1, 1, 1), training)
-        train(Block(rows, chosen))
-        found = logits(rows, chosen)
-        scores(found, found, chosen)
-        probabilities(found)
+    rows = Rows(nothing, nothing, chosen, nothing, nothing, chosen)
+    train, logits, scores, _ = functions(StackedNetwork(network, 1, 1, 1), training)
+    train(Block(rows, chosen))
+    found = logits(rows, chosen)
+    scores(found, found, chosen)
+    probabilities(found)
 
 
 def _settings(stack: StackedNetwork, training: Training) -> Settings:
@@ -385,6 +451,7 @@ def _scratch(room):
         after(numbers, o[0]), after(numbers, o[1]), after(numbers, o[2]), after(numbers, o[3]),
         after(numbers, o[4]), after(numbers, o[5]), after(numbers, o[6]), after(numbers, o[7]),
         after(numbers, o[8]), after(numbers, o[9]), after(numbers, o[10]), after(numbers, o[11]),
+        after(numbers, o[12]),
     )  # fmt: skip
 
 
@@ -422,6 +489,8 @@ def _forward(model, shape, rows, mask, mask_row, settings, training, scratch):
                 _batch_norm(model, at, unit, z, rows, narrow, training, scratch)
                 at += 2 * narrow
             slopes = after(scratch.slopes, rows * unit)
+            if settings.keep:
+                layers.copy(z, rows * narrow, after(scratch.kept, rows * unit))
             layers.activate(z, slopes, rows * narrow, settings.activation)
             if settings.dropout and training:
                 factors = after(mask, column)
@@ -459,9 +528,7 @@ def _backward(model, shape, rows, parameters, settings, scratch):
         unit += shape.padded[layer]
     outputs, narrow = shape.real[shape.layers], shape.padded[shape.layers]
     logits = after(scratch.units, rows * unit)
-    layers.loss_gradient(
-        logits, rows, outputs, narrow, scratch.targets, settings.squared_error, d
-    )
+    layers.loss_gradient(logits, rows, outputs, narrow, scratch.targets, settings.squared_error, d)
     layers.clear_padding(d, rows, outputs, narrow)
     kind = _update_kind(settings)
     for layer in range(shape.layers - 1, -1, -1):
@@ -470,9 +537,7 @@ def _backward(model, shape, rows, parameters, settings, scratch):
             at -= 2 * narrow
             normed, spread = after(scratch.normed, rows * unit), after(scratch.spread, unit)
             weight, by_bias = after(model.parameters, at), after(gradient, narrow)
-            layers.batch_norm_backward(
-                d, rows, narrow, weight, normed, spread, gradient, by_bias
-            )
+            layers.batch_norm_backward(d, rows, narrow, weight, normed, spread, gradient, by_bias)
             _update(model, at, gradient, 2 * narrow, rule, kind)
         at -= (wide + 1) * narrow
         inputs = scratch.x

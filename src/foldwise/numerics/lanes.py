@@ -47,7 +47,7 @@ class Value:
         return Value(self.b, self.b.fcmp_ordered("<", self.number, self._same(other)))
 
     def fma(self, factor: "Value | float", term: "Value | float") -> "Value":
-        """self * factor + term, rounded once."""
+        """This number times factor, plus term, rounded once."""
         return self._call("fma", [self.number, self._same(factor), self._same(term)])
 
     def sqrt(self) -> "Value":
@@ -181,7 +181,7 @@ def start(context: Any, array: Any) -> Any:
 
 @intrinsic
 def fma(context: Any, x: Any, factor: Any, term: Any) -> Any:
-    """x * factor + term of floats of one kind, rounded once."""
+    """Of floats of one kind, x * factor + term, rounded once."""
 
     def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         return call(b, "fma", list(arguments))

@@ -21,7 +21,7 @@ RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SILU, GELU = range(len(ACTIVATIONS))
 
 @inner
 def gather(X, features, chosen, rows, shift, factor, x, wide):
-    """x (B, C) = (X[chosen] - shift) * factor of raw features X (N, C)."""
+    """Rescale some of the raw features X (N, C): x (B, C) = (X[chosen] - shift) * factor."""
     for row in range(rows):
         to, source = row * wide, chosen[row] * features
         for c in range(features):
@@ -30,7 +30,7 @@ def gather(X, features, chosen, rows, shift, factor, x, wide):
 
 @inner
 def gather_targets(targets, outputs, chosen, rows, wanted):
-    """wanted (B, K) = targets[chosen], without padding."""
+    """Copy targets (N, K) of some rows to `wanted` (B, K), without padding."""
     for row in range(rows):
         for k in range(outputs):
             wanted[row * outputs + k] = targets[chosen[row] * outputs + k]
@@ -38,15 +38,22 @@ def gather_targets(targets, outputs, chosen, rows, wanted):
 
 @inner
 def multiply_rows(z, rows, columns, wide, mask, mask_row):
-    """z (B, C) times a mask (B, C) whose rows lie `mask_row` apart."""
+    """Multiply z (B, C) by a mask (B, C) whose rows lie `mask_row` apart."""
     for row in range(rows):
         for c in range(columns):
             z[row * wide + c] *= mask[row * mask_row + c]
 
 
 @inner
+def copy(z, size, to):
+    """The same numbers at another place."""
+    for i in range(size):
+        to[i] = z[i]
+
+
+@inner
 def multiply(d, slopes, size):
-    """d *= slopes."""
+    """Multiply d by slopes."""
     for i in range(size):
         d[i] *= slopes[i]
 
@@ -62,7 +69,7 @@ def clear_padding(z, rows, columns, wide):
 
 @inner
 def sum_rows(d, rows, wide, total):
-    """total (C,) = the sum of d (B, C) over rows."""
+    """Sum d (B, C) over rows: total (C,)."""
     for c in range(wide):
         total[c] = d[c]
     for row in range(1, rows):
@@ -136,7 +143,7 @@ def batch_norm_backward(d, rows, wide, weight, normed, spread, by_weight, by_bia
 
 @inner
 def activate(z, slopes, size, name):
-    """z becomes the activation's value, slopes its derivative by what z was."""
+    """Turn z into the activation's value, slopes into its derivative by what z was."""
     zero, half, one = like(z, 0), like(z, 0.5), like(z, 1)
     if name == RELU:
         for i in range(size):
@@ -181,7 +188,7 @@ def activate(z, slopes, size, name):
 
 @inner
 def softmax(z, outputs, p):
-    """p (K,) = exp(z) / sum of exp(z); gives the logarithm of that sum."""
+    """Compute p (K,) = exp(z) / sum of exp(z), and give the logarithm of that sum."""
     highest, total = z[0], like(z, 0)
     for k in range(1, outputs):
         highest = max(highest, z[k])

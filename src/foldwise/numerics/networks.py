@@ -6,7 +6,6 @@ Shapes: F models, B rows, C features of a layer. Axis 0 of every parameter is th
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -221,15 +220,6 @@ class StackedNetwork(nn.Module):
                 modules[f"dropout{number}"] = nn.Dropout(net.hidden_dropout)
         modules["output"] = self.output.unstack(i)
         return nn.Sequential(modules).eval()
-
-    def copy_to(self, plain: nn.Sequential, i: int) -> None:
-        """Copy the current parameters and statistics of model i into what `unstack` made."""
-        parts: dict[str, Any] = dict(plain.named_children())
-        for number, layer in enumerate(self.hidden_layers(), start=1):
-            layer.linear.copy_to(parts[f"linear{number}"], i)
-            if layer.norm is not None:
-                layer.norm.copy_to(parts[f"norm{number}"], i)
-        self.output.copy_to(parts["output"], i)
 
     def hidden_layers(self) -> list[HiddenLayer]:
         """The hidden layers in order."""

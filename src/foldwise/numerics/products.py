@@ -170,7 +170,7 @@ def product_tile(
     context: Any, rows: Any, columns: Any, x: Any, x_row: Any, w: Any, w_row: Any,
     begin: Any, begin_row: Any, c: Any, c_row: Any, depth: Any,
 ) -> Any:  # fmt: skip
-    """c = begin + x @ w for a tile of 1 to TALLEST rows; columns as `widest` or LANES."""
+    """Compute c = begin + x @ w, a tile of 1 to TALLEST rows and LANES or `widest` columns."""
 
     def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         rows, columns, x, x_row, w, w_row, begin, begin_row, c, c_row, depth = arguments
@@ -248,9 +248,10 @@ def update_lanes(
 
 @inner
 def product(x, x_row, w, w_row, begin, begin_row, c, c_row, rows, columns, depth):
-    """c (rows, columns) = begin + x (rows, depth) @ w (depth, columns), the sums in order of k.
+    """Compute c (rows, columns) = begin + x (rows, depth) @ w (depth, columns).
 
-    Columns are a multiple of LANES; `_row` is the distance of rows, 0 for one row that all share.
+    Sums run in order of k. Columns are a multiple of LANES; `_row` is the distance of rows, 0 for
+    one row that all share.
     """
     for k in range(0, depth, DEEP):
         deep = min(DEEP, depth - k)
@@ -306,7 +307,7 @@ def update(gradient, p, first, second, size, rule, optimizer):
 
 @inner
 def transpose(w, rows, columns, t, t_row):
-    """t (columns, rows) = wᵀ."""
+    """Transpose w: t (columns, rows) = wᵀ."""
     for i in range(rows):
         for j in range(columns):
             t[j * t_row + i] = w[i * columns + j]

@@ -239,7 +239,7 @@ def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
     chosen = rows.train[:, spread]
     total = settings.epochs * math.ceil(n / settings.batch_size)
     x, targets = rows.features(chosen)[i].cpu(), rows.targets_of(chosen)[i].cpu()
-    return Probe(stack, i, x, targets, settings.loss, settings.batch_size, total)
+    return Probe(stack, i, x, targets, settings, total)
 
 
 # --- evaluation -------------------------------------------------------------------------------
