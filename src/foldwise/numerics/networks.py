@@ -285,7 +285,14 @@ def initialise(
             bound = init.uniform or 1 / math.sqrt(inputs)
             for i in range(models):
                 random = generator(i, name)
-                weight = torch.empty(outputs, inputs).uniform_(-bound, bound, generator=random)
-                bias = torch.empty(outputs).uniform_(-bound, bound, generator=random)
-                layer.weight[i].copy_(weight.T)
-                layer.bias[i].copy_(bias)
+                layer.weight[i].copy_(_uniform((outputs, inputs), bound, random).T)
+                layer.bias[i].copy_(_uniform((outputs,), bound, random))
+
+
+def _uniform(shape: tuple[int, ...], bound: float, random: torch.Generator) -> Tensor:
+    """U(-bound, bound) as `uniform_` draws it on a processor with AVX2: rounded once.
+
+    Without AVX2 it rounds the product and then the sum, and gives other bits.
+    """
+    low = float(torch.tensor(-bound))  # in float32
+    return torch.empty(shape).uniform_(generator=random).double().mul_(-2 * low).add_(low).float()
