@@ -2,6 +2,7 @@
 # Each sets up what it needs; a machine with Python 3.11 or newer, git and make is enough.
 
 PYTHON ?= python3
+WORKERS ?= auto
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -14,7 +15,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check demo ui watch bench lock clean
+.PHONY: help setup repro test check demo ui watch readme bench lock clean
 
 help: ## list these entry points
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -24,8 +25,8 @@ setup: $(READY) ## the environment alone, in .venv
 repro: $(READY) ## the whole pipeline: download, train, evaluate, compare, report, track
 	dvc repro
 
-test: $(READY) ## every test, end to end included
-	pytest
+test: $(READY) ## every test, end to end included; WORKERS=1 for one process
+	pytest --numprocesses $(WORKERS)
 
 check: $(READY) ## style, types and the project's own rules; quick
 	ruff format --check .
@@ -39,10 +40,13 @@ demo: $(READY) ## the whole pipeline on built-in synthetic data, in .demo; no ne
 ui: $(READY) ## browse the runs in the MLflow UI
 	foldwise ui
 
-watch: $(READY) ## the same, and trainings in it while they go on: beside `make repro`
+watch: $(READY) ## the same, with live training curves: beside `make repro`
 	foldwise ui --follow
 
-bench: $(READY) ## time foldwise against the notebook's loops and its peers; 35 minutes on 2 cores
+readme: $(READY) ## write the results into README.md and draw its picture; for maintainers
+	python -m benchmarks.readme
+
+bench: $(READY) ## time foldwise against the notebook's loops and other tools; 35 minutes on 2 cores
 	uv pip install --quiet --require-hashes -r benchmarks/requirements.lock
 	python -m benchmarks
 	python -m benchmarks.pipeline

@@ -1,6 +1,6 @@
 """Results as text: every table for a terminal, and the targets as a table of a Markdown page."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from benchmarks.contenders import ALL, Contender, by_name
 from benchmarks.floor import Floor, floors
@@ -10,7 +10,7 @@ from benchmarks.summary import cost, fact, ratios, rounds, skipped, spread, time
 from benchmarks.targets import SONAR as REPEATED
 from benchmarks.targets import Target, targets
 from foldwise.wording.numbers import NONE
-from foldwise.wording.tables import aligned, markdown
+from foldwise.wording.tables import Row, aligned, markdown
 
 GOALS = ("what", "measured", "goal", "")
 COSTS = ("repeats", "models", "seconds", "ms per model", "largest process, MiB")
@@ -19,10 +19,9 @@ MIB = 2**20
 
 
 def text(results: Results) -> str:
-    """Everything, for a terminal."""
+    """All that was measured, for a terminal."""
     runs = results.runs
     parts = [
-        (machine(results), []),
         ("Targets", goals(targets(runs))),
         ("Sonar: milliseconds per model of 300 epochs", contest(runs, "sonar", SONAR)),
         (
@@ -31,11 +30,12 @@ def text(results: Results) -> str:
         ),
         (
             "Cost against repeats: 3 Sonar variants × (10 folds × repeats, and refit)",
-            aligned([COSTS, *(_cost(runs, name) for name in REPEATED if rounds(runs, name))], ()),
+            _table(COSTS, [_cost(runs, name) for name in REPEATED if rounds(runs, name)], ()),
         ),
         ("Floor", floor(runs)),
     ]
-    return "\n\n".join("\n".join([title, *lines]) for title, lines in parts)
+    shown = ["\n".join([title, *lines]) for title, lines in parts if lines]
+    return "\n\n".join([machine(results), *shown])
 
 
 def page(results: Results, more: Iterable[Target] = ()) -> str:
@@ -69,7 +69,7 @@ def contest(runs: Runs, loop: str, variants: Iterable[str]) -> list[str]:
     header = ["", "on", "splits", *names, "× the notebook's loop", "start-up s", "compile s"]
     header += ["peak MiB", "note"]
     rows = [_entry(runs, c, loop, variants) for c in ALL if loop in c.name and runs.get(c.name)]
-    return aligned([header, *rows], left={0, 1, len(header) - 1})
+    return _table(header, rows, left={0, 1, len(header) - 1})
 
 
 def _entry(runs: Runs, c: Contender, loop: str, variants: Sequence[str]) -> list[str]:
@@ -117,9 +117,13 @@ def _milliseconds(one: Round) -> float:
 def floor(runs: Runs) -> list[str]:
     """The measured limits, the floor of each workload, and the distance from it."""
     lines = floors(runs)
-    if not lines:
-        return ["not measured"]
-    return [*limits(runs), "", *aligned([FLOORS, *map(_floor, lines)], left={0})]
+    return [*limits(runs), "", *_table(FLOORS, map(_floor, lines), left={0})] if lines else []
+
+
+def _table(header: Row, rows: Iterable[Row], left: Container[int]) -> list[str]:
+    """An aligned table; nothing where it has no rows."""
+    lines = list(rows)
+    return aligned([header, *lines], left) if lines else []
 
 
 def _floor(line: Floor) -> list[str]:

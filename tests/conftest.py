@@ -1,4 +1,8 @@
-"""What every test can rely on: no telemetry, no address of a real store, a git identity."""
+"""What every test can rely on: no telemetry, no address of a real store, a git identity, a home.
+
+All of it belongs to one process, so that pytest-xdist's workers share nothing. The fabricator's
+cache is one per worker, too.
+"""
 
 import os
 import signal
@@ -7,8 +11,17 @@ from pathlib import Path
 
 import pytest
 from fabricate import Cache
+from hypothesis import HealthCheck, settings
 
-NOT_OURS = ("MLFLOW_TRACKING_URI", "FOLDWISE_MIRROR", "FOLDWISE_WORKERS", "FOLDWISE_DEVICE")
+from foldwise.core.environment import TELEMETRY_OFF
+
+OURS = ("DVC_", "FOLDWISE_", "MLFLOW_")
+OF_A_REPOSITORY = ("_DIR", "_INDEX_FILE", "_WORK_TREE")  # of git: set where a hook runs the tests
+IDENTITY = "[user]\n\tname = Test\n\temail = test@example.org\n"
+
+# A busy machine is no failure.
+settings.register_profile("foldwise", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("foldwise")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,19 +29,18 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """For this process and all that it starts; before any other fixture makes a repository."""
     # A shell ignores Ctrl-C for what it runs in the background, and so would all that is started.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    settings: Path = tmp_path_factory.mktemp("git") / "config"
-    settings.write_text("[user]\n\tname = Test\n\temail = test@example.org\n")
+    home: Path = tmp_path_factory.mktemp("home")
+    identity = home / ".gitconfig"
+    identity.write_text(IDENTITY)
     with pytest.MonkeyPatch.context() as patch:
-        for name in NOT_OURS:
-            patch.delenv(name, raising=False)
-        for name in ("DVC_NO_ANALYTICS", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
-            patch.setenv(name, "true")
-        for name in [name for name in os.environ if name.startswith("GIT_")]:
-            if name.endswith(("_DIR", "_INDEX_FILE", "_WORK_TREE")):
+        for name in list(os.environ):
+            of_git = name.startswith("GIT_") and name.endswith(OF_A_REPOSITORY)
+            if of_git or name.startswith((*OURS, "XDG_")):
                 patch.delenv(name)
-        patch.setenv("GIT_CONFIG_GLOBAL", str(settings))
-        patch.setenv("HOME", str(settings.parent))
-        (settings.parent / ".gitconfig").write_text(settings.read_text())
+        for name, value in TELEMETRY_OFF.items():
+            patch.setenv(name, value)
+        patch.setenv("GIT_CONFIG_GLOBAL", str(identity))
+        patch.setenv("HOME", str(home))
         yield
 
 

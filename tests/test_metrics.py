@@ -82,7 +82,7 @@ REFERENCE: dict[str, Scored] = {
 @pytest.mark.parametrize("name", METRICS)
 def test_equals_scikit_learn(name: str) -> None:
     @given(rows(every_class=METRICS[name].every_class))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def check(some: Rows) -> None:
         with warnings.catch_warnings():
             # Classes that are predicted and no label, or never predicted: both mean it.

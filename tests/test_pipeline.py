@@ -192,7 +192,10 @@ def test_a_logged_model_predicts_what_the_run_predicted(project: Project) -> Non
 
 
 def test_the_report_can_link_to_the_runs(project: Project) -> None:
-    page = project.root / run(project.root, "foldwise", "report").strip().splitlines()[-1]
+    page = (
+        project.root
+        / run(project.root, "python", "-m", "foldwise", "report").strip().splitlines()[-1]
+    )
     table = project.runs()
     parents = table[table["role"] == "variant"]
     assert len(parents) == len(VARIANTS)
@@ -242,6 +245,30 @@ def test_another_rope_and_a_removed_variant_retrain_nothing(copy: Project) -> No
     for path in (copy.root / paths.PLOTS).glob("*.csv"):
         assert "table-dropout" not in path.read_text(), path
     assert "table-dropout" not in run(copy.root, "dvc", "metrics", "show")
+
+
+def test_a_fresh_clone_reruns_only_track_and_holds_the_same(copy: Project, tmp_path: Path) -> None:
+    import projects
+
+    run(copy.root, "dvc", "remote", "add", "-q", "-d", "folder", str(tmp_path / "remote"))
+    run(copy.root, "git", "commit", "-qam", "remote")
+    run(copy.root, "dvc", "push", "-q")
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "-q", str(copy.root), str(clone))
+    run(clone, "dvc", "pull", "-q")
+    assert stages_run(run(clone, "dvc", "repro")) == {"track"}
+    assert run(clone, "git", "status", "--porcelain") == ""
+    one, other = (projects.Project(root, copy.config) for root in (copy.root, clone))
+    assert projects.by_outputs(one) == projects.by_outputs(other)
+    assert artifacts(copy.root) == artifacts(clone)
+    (clone / place.DATABASE).unlink()
+    assert stages_run(run(clone, "dvc", "repro")) == set()  # knows nothing of the store
+
+
+def artifacts(root: Path) -> list[tuple[str, bytes]]:
+    """Pictures and networks: name and content."""
+    files = (root / place.ARTIFACTS).rglob("*")
+    return sorted((f.name, f.read_bytes()) for f in files if f.suffix in (".png", ".pt2"))
 
 
 # --- a stage alone ----------------------------------------------------------------------------

@@ -13,13 +13,27 @@ import pytest
 from builders import dataset, images, variant
 from PIL import Image
 
-from foldwise import cli, prediction, results
-from foldwise.core import paths
+from foldwise import prediction
+from foldwise.commands.main import main
+from foldwise.core import files, paths
 from foldwise.core.config import Variant
-from foldwise.core.errors import DataError, ResultsError
+from foldwise.core.environment import Environment
+from foldwise.core.errors import DataError, MissingError, ResultsError
 from foldwise.datasets.prepared import Dataset
 from foldwise.engine.cross_validation import cross_validate
+from foldwise.results.runs import (
+    MANIFEST,
+    RunFolder,
+    as_json,
+    is_refit,
+    probabilities,
+    write_run,
+)
 from foldwise.splits import split_table
+from foldwise.wording import predictions as wording
+from foldwise.wording.predictions import Prediction
+
+HERE = Environment(workers=1, device="cpu")
 
 ROW = "1,2,3,4,5,6"
 PARAMS = """
@@ -44,9 +58,8 @@ def colour(data: Dataset) -> Dataset:
 
 
 def train(root: Path, v: Variant, data: Dataset) -> None:
-    environ = {"FOLDWISE_WORKERS": "1", "FOLDWISE_DEVICE": "cpu"}
-    run = cross_validate(v, data, split_table(data.y, v.cv), "digest", environ)
-    results.write(root / paths.run(v.name), run)
+    run = cross_validate(v, data, split_table(data.y, v.cv), "digest", HERE)
+    write_run(root / paths.run(v.name), run)
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +67,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a trained variant on a table, and one on pictures."""
     folder = tmp_path_factory.mktemp("project")
     (folder / paths.PARAMS).write_text(PARAMS)
-    standardised = {"preprocessing": "standardize"}
-    train(folder, variant(name="table", training=standardised), dataset(test_rows=8))
+    training = {"preprocessing": "standardize"}
+    train(folder, variant(name="table", training=training), dataset(test_rows=8))
     train(folder, variant(name="pictures"), colour(images()))
     return folder
 
 
 def expected(root: Path, name: str) -> np.ndarray:
     """What the run says of its test rows, by the network trained on all others."""
-    table = results.read_table(root / paths.run(name), results.TEST_PREDICTIONS)
-    refit = table[table["fold"] == results.REFIT].sort_values("row")
-    return results.probabilities(refit)
+    table = RunFolder(root / paths.run(name)).test_predictions
+    refit = [is_refit(place) for place in zip(table["repeat"], table["fold"], strict=True)]
+    return probabilities(table[refit].sort_values("row"))
 
 
 def write_table(path: Path, X: np.ndarray, **options: object) -> Path:
@@ -78,7 +91,7 @@ def write_picture(path: Path, pixels: np.ndarray) -> Path:
 
 
 def ask(root: Path, name: str, *files: Path) -> np.ndarray:
-    model = prediction.predictor(name, root, {})
+    model = prediction.predictor(name, root, HERE)
     answers = prediction.predict(model, [prediction.read(file, model.shape) for file in files])
     return np.array([list(answer.probabilities.values()) for answer in answers])
 
@@ -105,7 +118,7 @@ def test_as_a_command(root: Path, tmp_path: Path) -> None:
     X = dataset(test_rows=8).X_test
     assert X is not None
     path = write_table(tmp_path / "rows.csv", X)
-    command = [sys.executable, "-m", "foldwise.cli", "predict", "--model", "table", "--csv"]
+    command = [sys.executable, "-m", "foldwise", "predict", "--model", "table", "--csv"]
     done = subprocess.run(
         [*command, str(path)], cwd=root, capture_output=True, text=True, check=False
     )
@@ -122,18 +135,30 @@ def test_as_a_command(root: Path, tmp_path: Path) -> None:
 
 def test_a_terminal_gets_aligned_columns() -> None:
     answers = [
-        prediction.Prediction("a.csv", 9, "rock", {"metal": 0.25, "rock": 0.75}),
-        prediction.Prediction("a.csv", 10, "metal", {"metal": 0.9999, "rock": 0.0001}),
+        Prediction("a.csv", 9, "rock", {"metal": 0.25, "rock": 0.75}),
+        Prediction("a.csv", 10, "metal", {"metal": 0.9999, "rock": 0.0001}),
     ]
-    assert prediction.text(answers).splitlines() == [
+    assert wording.text(answers).splitlines() == [
         "file   row  class  metal   rock",
         "a.csv    9  rock   0.250  0.750",
         "a.csv   10  metal  1.000  0.000",
     ]
-    assert prediction.as_csv(answers).splitlines()[:2] == [
+    assert wording.as_csv(answers).splitlines()[:2] == [
         "file,row,class,metal,rock",
         "a.csv,9,rock,0.25,0.75",
     ]
+    assert json.loads(wording.as_json("a model", answers)) == {
+        "model": "a model",
+        "predictions": [
+            {
+                "file": p.file,
+                "row": p.row,
+                "class": p.label,
+                "probabilities": p.probabilities,
+            }
+            for p in answers
+        ],
+    }
 
 
 def test_an_error_is_one_line(
@@ -145,7 +170,7 @@ def test_an_error_is_one_line(
         ("table", "there-is-none.csv: cannot be read (No such file or directory)"),
     ):
         with pytest.raises(SystemExit) as stopped:
-            cli.main(["predict", "--model", model, "there-is-none.csv"])
+            main(["predict", "--model", model, "there-is-none.csv"])
         assert stopped.value.code == 1
         error = capsys.readouterr().err
         assert message in error
@@ -156,18 +181,16 @@ def test_an_error_is_one_line(
 
 
 def test_a_variant_that_is_not_trained_yet(root: Path) -> None:
-    with pytest.raises(ResultsError, match="dvc repro train@untrained"):
-        prediction.predictor("untrained", root, {})
+    with pytest.raises(MissingError, match="dvc repro train@untrained"):
+        prediction.predictor("untrained", root, HERE)
 
 
 def test_a_variant_that_failed(root: Path, tmp_path: Path) -> None:
-    folder = tmp_path / paths.run("table")
-    folder.mkdir(parents=True)
-    manifest = results.read_manifest(root / paths.run("table"))
-    failed = {**manifest, "status": "failed", "reason": "the loss is NaN in epoch 3"}
-    (folder / results.MANIFEST).write_text(json.dumps(failed))
+    reason = {"status": "failed", "reason": "the loss is NaN in epoch 3"}
+    manifest = RunFolder(root / paths.run("table")).manifest.model_copy(update=reason)
+    files.write_json(tmp_path / paths.run("table") / MANIFEST, as_json(manifest))
     with pytest.raises(ResultsError, match="NaN in epoch 3; it has no network"):
-        prediction.predictor("table", tmp_path, {})
+        prediction.predictor("table", tmp_path, HERE)
 
 
 # --- tables -----------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ ROPES = st.sampled_from([0.0, 0.005, 0.01, 0.1])
 
 
 @given(CASES, ROPES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_swapping_a_and_b_mirrors_everything(case: tuple[int, list[int]], rope: float) -> None:
     folds, steps = case
     d = np.array(steps) * STEP
@@ -146,7 +146,7 @@ def test_swapping_a_and_b_mirrors_everything(case: tuple[int, list[int]], rope: 
 
 
 @given(CASES, ROPES, st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_order_of_splits_does_not_matter(
     case: tuple[int, list[int]], rope: float, random: Random
 ) -> None:
@@ -160,7 +160,7 @@ def test_the_order_of_splits_does_not_matter(
 
 
 @given(CASES, ROPES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_probabilities_are_probabilities(case: tuple[int, list[int]], rope: float) -> None:
     folds, steps = case
     test = corrected_t_test(np.array(steps) * STEP, folds)
@@ -207,7 +207,7 @@ def test_holm(p: list[float], expected: list[float]) -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_holm_lies_between_no_correction_and_bonferroni(p: list[float]) -> None:
     for before, after in zip(p, holm(p), strict=True):
         assert before <= after <= min(1, len(p) * before)

@@ -31,7 +31,7 @@ from foldwise.results.comparisons import (
 )
 from foldwise.results.evaluations import SIZES, SPLIT, Metrics, Result
 from foldwise.results.runs import RunFolder, predicted
-from foldwise.statistics import Posterior, Verdict
+from foldwise.statistics import Posterior, TTest, Verdict
 
 BOOTSTRAP_SEED = 0
 OTHER_ROPES = (0.0, 0.5, 2.0)  # as multiples of the declared one
@@ -93,13 +93,9 @@ def compare(
     """
     names = names or (a.name, b.name)
     check_comparable(study, a, b, names)
-    primary, rope = METRICS[study.comparison.metric], study.comparison.rope
-    differences = _differences(a.scores, b.scores)
-    test = statistics.corrected_t_test(differences[primary.name].to_numpy(), study.cv.folds)
-    posterior, *others = (
-        statistics.correlated_posterior(test, at, primary.direction)
-        for at in (rope, *(multiple * rope for multiple in OTHER_ROPES))
-    )
+    primary, differences = study.comparison.metric, _differences(a.scores, b.scores)
+    test = statistics.corrected_t_test(differences[primary].to_numpy(), study.cv.folds)
+    posterior = _posterior(study, test)
     changes = _changes(a.run, b.run) if a.run and b.run else None
     return Pair(
         a=names[0],
@@ -112,18 +108,15 @@ def compare(
         p_holm=test.p,
         posterior=posterior,
         verdict=_verdict(study, test.mean, test.p, posterior),
-        ropes=[
-            AtRope(rope=multiple * rope, **asdict(other))
-            for multiple, other in zip(OTHER_ROPES, others, strict=True)
-        ],
+        ropes=_at_other_ropes(study, test),
         mcnemar=[] if changes is None else _mcnemar(changes),
         bootstrap=None if changes is None else _bootstrap(changes),
         exploratory={
             name: _exploratory(study, differences[name].to_numpy(), _gap(name, a, b))
             for name in METRICS
-            if name != primary.name
+            if name != primary
         },
-        differences=_lines(differences[[*SPLIT, primary.name]]),
+        differences=_lines(differences[[*SPLIT, primary]]),
     )
 
 
@@ -162,6 +155,19 @@ def _answer(
         return compare(study, results[a], results[b], kind)
     except ComparisonError as error:
         return Refused(a=a, b=b, kind=kind, refused=str(error))
+
+
+def _posterior(study: Study, test: TTest, ropes: float = 1.0) -> Posterior:
+    """At so many times the declared rope."""
+    direction = METRICS[study.comparison.metric].direction
+    return statistics.correlated_posterior(test, ropes * study.comparison.rope, direction)
+
+
+def _at_other_ropes(study: Study, test: TTest) -> list[AtRope]:
+    return [
+        AtRope(rope=ropes * study.comparison.rope, **asdict(_posterior(study, test, ropes)))
+        for ropes in OTHER_ROPES
+    ]
 
 
 def _verdict(study: Study, mean: float, p_holm: float, posterior: Posterior) -> Verdict:

@@ -19,7 +19,7 @@ from foldwise.results.evaluations import (
     Gap,
     Metrics,
     Score,
-    TestScores,
+    OnTestRows,
 )
 from foldwise.results.runs import Manifest, Place, Run, RunFolder, probabilities
 
@@ -196,11 +196,11 @@ def _recall(manifest: Manifest, predictions: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _test(test_predictions: pd.DataFrame) -> TestScores:
+def _test(test_predictions: pd.DataFrame) -> OnTestRows:
     """Scores on the test rows: of the model that saw all training rows, and of the folds'."""
     refit = _rows(test_predictions[test_predictions["fold"] == REFIT])
     folds = _test_accuracies(test_predictions[test_predictions["fold"] != REFIT])
-    return TestScores(
+    return OnTestRows(
         refit_accuracy=METRICS["accuracy"].score(*refit),
         refit_log_loss=METRICS["log_loss"].score(*refit),
         folds_accuracy_mean=float(folds.mean()),

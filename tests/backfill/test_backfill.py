@@ -6,19 +6,33 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import fabricate
 import pytest
 import repositories
-from mlflow import MlflowClient
-from projects import Project, charts, content, dump, fabricate, models_of, runs_of, write_comparison
-from repositories import PARAMS, cached, run
+import typer
+from fabricate import Plan
+from projects import (
+    Killed,
+    Project,
+    charts,
+    content,
+    dump,
+    interrupt,
+    models_of,
+    raise_killed,
+    runs_of,
+)
+from repositories import PARAMS, bring_back, cached, dvc
 
-from foldwise import cli, results, tracking
-from foldwise.core import paths
-from foldwise.core.errors import ComparisonError
-from foldwise.tracking import place, records
+from foldwise import backfill
+from foldwise.commands import track
+from foldwise.core import config, paths
+from foldwise.results import runs
+from foldwise.statistics import Verdict
+from foldwise.tracking import origin, place, records
 
 GIT = {"git_commit", "mlflow.source.git.commit", "mlflow.source.name", "dirty"}
-GIT |= {records.CURRENT, records.BACKFILLED}
+GIT |= {records.CURRENT, origin.BACKFILLED}
 
 
 @dataclass
@@ -27,44 +41,51 @@ class Past(Project):
 
     commits: Mapping[str, str] = field(default_factory=dict)
 
-    def backfill(self, *revisions: str, **options: Any) -> tracking.History:
-        return tracking.backfill(self.root, revisions or ["start..HEAD"], {}, **options)
+    def backfill(self, *revisions: str, **options: Any) -> backfill.History:
+        asked = revisions or ["start..HEAD"]
+        return backfill.backfill(self.root, asked, self.environment, **options)
+
+    def at(self, tag: str) -> "Past":
+        """The workspace with the results of a commit."""
+        bring_back(self.root, tag)
+        return replace(self, config=config.load(self.root / paths.PARAMS))
 
 
-def fabricate_all(root: Path, params: str, plain: int, dropout: int, sentence: str) -> Any:
-    settings = repositories.write_params(root, params)
+def fabricate_all(root: Path, params: str, plain: int, dropout: int, verdict: Verdict) -> None:
+    """Results of both variants, from seeds, and a verdict on them."""
+    (root / paths.PARAMS).write_text(params)
+    plan = Plan(params, synthetic=True, models=True)
     for name, seed in (("tiny-plain", plain), ("tiny-dropout", dropout)):
-        fabricate(root, settings.variant(name), seed)
-    write_comparison(root, sentence)
-    return settings
+        fabricate.write_variant(root, plan.config.variant(name), plan, seed=seed)
+    fabricate.write_comparison(root, plan, "tiny", {"tiny-dropout": verdict})
 
 
 OTHER = PARAMS.replace("lr: 0.1", "lr: 0.2")
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Past:
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Past:
     """Three commits with results, one before and one between them without; for reading only."""
     root = tmp_path_factory.mktemp("history") / "Ein Projekt für #1"
     repositories.start(root)
     commits = {"start": repositories.commit_only(root, "start")}
-    fabricate_all(root, PARAMS, 0, 10, "Helps: at first.")
+    fabricate_all(root, PARAMS, 0, 10, "Helps")
     commits["v1"] = repositories.commit(root, "v1")
     (root / "README").write_text("Read me.")
     commits["between"] = repositories.commit_only(root, "between")
-    fabricate_all(root, PARAMS, 0, 11, "Hurts: later.")
+    fabricate_all(root, PARAMS, 0, 11, "Hurts")
     commits["v2"] = repositories.commit(root, "v2")
-    settings = fabricate_all(root, OTHER, 2, 12, "Helps: now.")
+    fabricate_all(root, OTHER, 2, 12, "Helps")
     commits["v3"] = repositories.commit(root, "v3")
-    return Past(root, settings, commits=commits)
+    shutil.copy(empty_database, root / place.DATABASE)
+    return Past(root, config.parse(OTHER), commits=commits)
 
 
 @pytest.fixture
-def past(written: Past, tmp_path: Path, empty_database: Path) -> Past:
+def past(written: Past, tmp_path: Path) -> Past:
     """A copy with an empty store."""
     root = tmp_path / "a copy"
     shutil.copytree(written.root, root)
-    shutil.copy(empty_database, root / place.DATABASE)
     return replace(written, root=root)
 
 
@@ -97,7 +118,7 @@ def test_every_commit_s_results_are_there_once_and_twice_adds_nothing(past: Past
         backfilled = each.data.tags["git_commit"] != past.commits["v3"]
         assert each.data.tags["dirty"] == "false"
         assert each.data.tags[records.CURRENT] == ("false" if backfilled else "true")
-        assert each.data.tags.get(records.BACKFILLED) == ("true" if backfilled else None)
+        assert each.data.tags.get(origin.BACKFILLED) == ("true" if backfilled else None)
         assert each.info.status == "FINISHED"
     assert len(models_of(past)) == 3 * (2 + 1 + 2)
     seen = dump(past)
@@ -107,12 +128,16 @@ def test_every_commit_s_results_are_there_once_and_twice_adds_nothing(past: Past
     assert dump(past) == seen
 
 
-def test_a_commit_is_mirrored_as_it_would_have_been_then(past: Past, tmp_path: Path) -> None:
+def test_a_commit_is_mirrored_as_it_would_have_been_then(
+    past: Past, empty_database: Path, tmp_path: Path
+) -> None:
     """Curves, times, metrics, notes, inputs, models: as `track` in the commit's workspace."""
-    then = Project(tmp_path / "then", past.config)
-    then.root.mkdir()
-    settings = fabricate_all(then.root, PARAMS, 0, 10, "Helps: at first.")
-    replace(then, config=settings).track(charts=charts)
+    root = tmp_path / "then"
+    root.mkdir()
+    fabricate_all(root, PARAMS, 0, 10, "Helps")
+    shutil.copy(empty_database, root)
+    then = Project(root, config.parse(PARAMS))
+    then.track(charts=charts)
     past.backfill("v1", drawing=lambda settings, root: charts)
     assert without_git(content(past)) == without_git(content(then))
     pictures = [
@@ -125,9 +150,7 @@ def test_a_commit_is_mirrored_as_it_would_have_been_then(past: Past, tmp_path: P
 
 def test_history_stays_history_and_what_is_current_stays_as_it_is(past: Past) -> None:
     """v2 says other things about the plain variant than v1, of the same results."""
-    run(past.root, "git", "checkout", "-q", "v2")
-    run(past.root, "dvc", "checkout", "-q")
-    now = replace(past, config=repositories.write_params(past.root, PARAMS))
+    now = past.at("v2")
     now.track()
     before = content(now)
     past.backfill("start..main")
@@ -138,36 +161,20 @@ def test_history_stays_history_and_what_is_current_stays_as_it_is(past: Past) ->
 
 def test_the_workspace_takes_backfilled_runs_for_its_own_when_it_gets_there(past: Past) -> None:
     past.backfill("v1")
-    run(past.root, "git", "checkout", "-q", "v1")
-    run(past.root, "dvc", "checkout", "-q")
-    now = replace(past, config=repositories.write_params(past.root, PARAMS))
-    summary = now.track()
+    summary = past.at("v1").track()
     assert (summary.created, summary.updated) == (0, 8)
-    assert set(tracking.runs_table(past.uri)["current"]) == {"true"}
+    assert {each.data.tags[records.CURRENT] for each in runs_of(past)} == {"true"}
 
 
-class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it."""
+WRITES = ("create_run", "log_inputs", "log_batch", "log_outputs", "set_terminated")
 
 
 @pytest.mark.parametrize("writes", [1, 9, 60])
 def test_an_interrupted_backfill_is_completed(
     past: Past, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = iter(range(writes))
-
-    def dying(write: Any) -> Any:
-        def method(*arguments: Any, **options: Any) -> Any:
-            answer = write(*arguments, **options)
-            if next(left, None) is None:
-                raise Killed
-            return answer
-
-        return method
-
     with monkeypatch.context() as patch:
-        for name in ("create_run", "log_inputs", "log_batch", "log_outputs", "set_terminated"):
-            patch.setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+        interrupt(patch, WRITES, writes, raise_killed)
         with pytest.raises(Killed):
             past.backfill()
     past.backfill()
@@ -188,23 +195,12 @@ def test_single_revisions_and_ranges(past: Past) -> None:
     assert (nothing.commits, nothing.failed, str(nothing)) == (0, False, "0 commits: no results")
 
 
-@pytest.mark.parametrize("revision", ["no-such-tag", "v1..no-such-tag"])
-def test_a_revision_that_is_not_there(past: Past, revision: str) -> None:
-    with pytest.raises(ComparisonError, match=rf"--rev {revision}: .*`git fetch`"):
-        past.backfill(revision)
-
-
-def test_without_git(bare: Project) -> None:
-    with pytest.raises(ComparisonError, match="not a git repository"):
-        tracking.backfill(bare.root, ["HEAD"], {})
-
-
 # --- what a commit lacks ----------------------------------------------------------------------
 
 
 def test_results_in_neither_cache_nor_remote_are_named_and_left_out(past: Past) -> None:
     cached(past.root, "runs/tiny-dropout/run.json", "v1").unlink()
-    cached(past.root, f"runs/tiny-dropout/{results.MODELS}", "v2").unlink()
+    cached(past.root, f"runs/tiny-dropout/{runs.MODELS}", "v2").unlink()
     history = past.backfill()
     assert by_commit(past) == {"v1": 4, "v3": 8}
     assert [(commit, names) for (commit, _), names in history.lacking.items()] == [
@@ -217,8 +213,11 @@ def test_results_in_neither_cache_nor_remote_are_named_and_left_out(past: Past) 
 
 def test_results_come_from_the_remote_that_the_workspace_has(past: Past, tmp_path: Path) -> None:
     """The commits are older than the remote, and nothing is put into the cache."""
-    run(past.root, "dvc", "remote", "add", "-q", "-d", "--local", "store", str(tmp_path / "remote"))
-    run(past.root, "dvc", "push", "-q", "--all-commits")
+    with dvc(past.root) as repo, repo.config.edit("local") as local:
+        local["remote"]["store"] = {"url": str(tmp_path / "remote")}
+        local["core"]["remote"] = "store"
+    with dvc(past.root) as repo:
+        repo.push(all_commits=True)
     shutil.rmtree(past.root / ".dvc/cache")
     assert past.backfill().lacking == {}
     assert by_commit(past) == {"v1": 8, "v2": 4, "v3": 8}
@@ -226,7 +225,7 @@ def test_results_come_from_the_remote_that_the_workspace_has(past: Past, tmp_pat
 
 
 def test_damaged_results_leave_no_half_made_runs(past: Past) -> None:
-    path = cached(past.root, f"runs/tiny-plain/{results.HISTORY}", "v1")
+    path = cached(past.root, f"runs/tiny-plain/{runs.HISTORY}", "v1")
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-1])
     history = past.backfill()
@@ -235,7 +234,6 @@ def test_damaged_results_leave_no_half_made_runs(past: Past) -> None:
 
 
 def test_older_settings_that_do_not_parse_are_said(past: Past) -> None:
-    repositories.write_params(past.root, PARAMS)
     (past.root / paths.PARAMS).write_text(OTHER.replace("batch_size", "batchsize"))
     (past.root / "dvc.lock").write_text((past.root / "dvc.lock").read_text() + "# other\n")
     commit = repositories.commit_only(past.root, "old")
@@ -259,20 +257,15 @@ def too_old(name: str) -> dict[str, bytes]:
 def test_the_command(
     past: Past, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def status(*arguments: str) -> object:
-        with pytest.raises(SystemExit) as stopped:
-            cli.main(["track", *arguments])
-        return stopped.value.code
-
     monkeypatch.chdir(past.root)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # mlflow sets it, too
-    shutil.rmtree(paths.COMPARISONS)  # made up: nothing that could be drawn
-    assert status("--rev", "v1") == 0
+    shutil.rmtree(paths.COMPARISONS)  # nothing is drawn without it
+    track.run(["v1"])
     out = capsys.readouterr().out.splitlines()
     assert (out[0], out[-1]) == (f"{past.uri}: 8 created, 2 registered", "1 commit: 8 created")
-    for path in (past.root / ".dvc/cache/files/md5").rglob("*"):
-        if path.is_file():
-            path.unlink()
-    assert status("--rev", "v2") == 1
-    assert status("--rev", "start") == 0
-    assert status("--rev", "nonsense") == 1
+    shutil.rmtree(past.root / ".dvc/cache/files/md5")
+    with pytest.raises(typer.Exit, match="1"):
+        track.run(["v2"])
+    assert "not tracked" in capsys.readouterr().out
+    track.run(["start"])
+    assert capsys.readouterr().out.splitlines()[-1] == "1 commit: no results"

@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.lists(st.binary(max_size=100), min_size=1, max_size=3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_last_write_is_what_is_read(folder: Path, contents: list[bytes]) -> None:
     path = folder / "new" / "a.bin"
     for content in contents:
@@ -158,7 +158,7 @@ def test_a_file_is_removed_if_there_is_one(tmp_path: Path) -> None:
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), JSON))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_json_is_read_as_it_was_written(folder: Path, content: dict[str, Any]) -> None:
     path = folder / "a.json"
     files.write_json(path, content)
@@ -224,7 +224,7 @@ def test_what_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
         ),
     )
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_record_is_read_as_it_was_written(folder: Path, record: Outer) -> None:
     path = folder / "a.json"
     files.write_record(path, record)

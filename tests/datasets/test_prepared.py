@@ -63,6 +63,7 @@ def test_same_dataset_gives_the_same_bytes(dataset, tmp_path):
     for file in (ARRAYS, META):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert len(list((tmp_path / "one").iterdir())) == 2  # no temporary file stays
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "one").iterdir()} == {0o644}
 
 
 def test_meta_says_what_is_in_it(dataset, tmp_path):

@@ -57,6 +57,7 @@ def output_of(*arguments: str) -> str:
 # --- threads ----------------------------------------------------------------------------------
 
 POOLS = """
+import torch
 from builders import dataset, variant
 from threadpoolctl import threadpool_info
 from foldwise.engine import executors, mlp
@@ -64,28 +65,49 @@ from foldwise.splits import split_table, splits_of
 
 class Learner(mlp.Mlp):
     def train(self, *arguments):
-        super().train(*arguments)
-        return threadpool_info()
+        trained = super().train(*arguments)
+        probed = sum(len(each.diagnostics) > 0 for each in trained)
+        return [("probed", probed)] + pools()
+
+def pools():
+    return [(pool["internal_api"], pool["num_threads"]) for pool in threadpool_info()]
+
+def in_workers():
+    print(executors._start_method())
+    for name, number in executors.run_chunks(Learner(v), chunks, data, "cpu", 2):
+        print(name, number)
 
 if __name__ == "__main__":
-    v, data, pools = variant(), dataset(rows=41), []
+    v, data = variant(), dataset(rows=41)
     chunks = Learner(v).plan(splits_of(split_table(data.y, v.cv)), data)
-    for method in ("fork", "spawn"):
-        executors._start_method = lambda: method
-        pools += executors.run_chunks(Learner(v), chunks, data, "cpu", 2)
+    in_workers()
+    torch.export.export(torch.nn.Linear(3, 2), (torch.ones(4, 3),))
+    torch.ones((), requires_grad=True).backward()
+    in_workers()
     import sklearn.svm
-    for pool in pools + threadpool_info():
-        print(pool["internal_api"], pool["num_threads"])
+    print("here")
+    for name, number in pools():
+        print(name, number)
 """
 
 
-def test_blas_and_openmp_have_one_thread(tmp_path: Path) -> None:
-    """In workers and here, and in libraries that the compiled step or anything else loads."""
+def test_blas_and_openmp_have_one_thread_and_workers_autograd(tmp_path: Path) -> None:
+    """In copies of this process; then in new ones, since autograd, which the probe uses, cannot
+    work in a copy once it has threads of its own here. BLAS is limited in workers and here, also
+    in libraries that the compiled step or anything else loads.
+    """
     program = tmp_path / "program.py"  # a file: new processes import it again
     program.write_text(POOLS)
-    pools = output_of(str(program)).splitlines()
-    assert {line.split()[0] for line in pools} >= {"openblas", "openmp"}
-    assert {line.split()[1] for line in pools} == {"1"}
+    output = output_of(str(program))
+    copies, rest = output.removeprefix("fork\n").split("spawn\n")
+    new, here = rest.split("here\n")
+    for part in (copies, new):
+        assert part.split().count("probed") > 1
+        assert "probed 1" in part
+    for part in (copies, new, here):
+        pools = [line.split() for line in part.splitlines() if not line.startswith("probed")]
+        assert {name for name, _ in pools} >= {"openblas", "openmp"}
+        assert {number for _, number in pools} == {"1"}
 
 
 # --- processes --------------------------------------------------------------------------------
@@ -141,25 +163,3 @@ def test_a_killed_worker_is_said_clearly(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 1
     assert "a worker process died" in errors
-
-
-AUTOGRAD_HAS_THREADS = """
-import torch
-from builders import dataset, variant
-from foldwise.core.environment import Environment
-from foldwise.engine.cross_validation import cross_validate
-from foldwise.splits import split_table
-torch.export.export(torch.nn.Linear(3, 2), (torch.ones(4, 3),))
-torch.ones((), requires_grad=True).backward()
-v, data = variant(), dataset(rows=41)
-environment = Environment(workers=2, device="cpu")
-run = cross_validate(v, data, split_table(data.y, v.cv), "d", environment)
-print(run.manifest.status, len(run.diagnostics))
-"""
-
-
-def test_a_process_whose_autograd_has_threads_can_have_workers() -> None:
-    """A copy of it cannot use autograd, which the probe does."""
-    status, rows = output_of("-c", AUTOGRAD_HAS_THREADS).split()
-    assert status == "complete"
-    assert int(rows) > 0

@@ -1,4 +1,5 @@
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -44,20 +45,20 @@ def of_troubled(troubled: list[StudyResults]) -> list[Figure]:
 
 
 def test_every_figure_says_what_to_see_and_of_how_many(drawn: dict[str, list[Figure]]) -> None:
-    for figure in sum(drawn.values(), []):
+    for figure in chain.from_iterable(drawn.values()):
         assert figure.title
         assert any(word in figure.note for word in ("splits", "rows")), figure.name
         assert len(figure.table), figure.name
 
 
 def test_every_quantitative_axis_has_a_unit(drawn: dict[str, list[Figure]]) -> None:
-    for figure in sum(drawn.values(), []):
+    for figure in chain.from_iterable(drawn.values()):
         for title in _axis_titles(figure.spec):
             assert title in ("epoch", "predicted class", "actual class") or "(" in title, title
 
 
 def test_charts_are_valid_vega_lite(drawn: dict[str, list[Figure]]) -> None:
-    for figure in sum(drawn.values(), []):
+    for figure in chain.from_iterable(drawn.values()):
         figure.standalone().to_dict(validate=True)
         vl_convert.vegalite_to_vega(figure.spec)
 

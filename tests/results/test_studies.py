@@ -48,6 +48,14 @@ def test_the_file_keeps_its_keys(fabricated: Cache) -> None:
     assert [set(line) for line in pair["differences"]] == [{"repeat", "fold", "difference"}] * 5
 
 
+def test_floats_have_ten_significant_digits(fabricated: Cache, tmp_path: Path) -> None:
+    comparison = read_comparison(fabricated.shared().root, "tiny")
+    pair = comparison.made[0].model_copy(update={"mean": 2 / 3, "ci95": (1 / 3, 200_000 / 3)})
+    write(tmp_path, comparison.model_copy(update={"pairs": [pair]}))
+    tree = json.loads((tmp_path / paths.comparison("tiny")).read_text())["pairs"][0]
+    assert (tree["mean"], tree["ci95"]) == (0.6666666667, [0.3333333333, 66666.66667])
+
+
 def test_a_comparison_that_is_not_there_or_damaged_is_named(
     fabricated: Cache, tmp_path: Path
 ) -> None:

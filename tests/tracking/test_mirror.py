@@ -1,6 +1,5 @@
 """Run folders → a real MLflow store → read back through MLflow's own client."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,39 +18,47 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from fabricate import STARTED, write_variant
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, Metric
+from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
 from projects import (
     EPOCHS,
-    STARTED,
     Killed,
     Project,
     assert_whole,
     charts,
-    complete_run,
     content,
     dump,
-    evaluate,
-    fabricate,
     interrupt,
     models_of,
     raise_killed,
     run_of,
     runs_of,
-    write_comparison,
 )
 
-from foldwise import results, tracking
-from foldwise.core import files, paths
-from foldwise.core.errors import ResultsError, TrackingError
-from foldwise.numerics import networks
-from foldwise.tracking import mirror, place, records, store
+from foldwise.core import paths
+from foldwise.core.environment import Environment
+from foldwise.core.errors import DamagedError, TrackingError
+from foldwise.engine import learners
+from foldwise.numerics.split import split_name
+from foldwise.results import runs
+from foldwise.results.evaluations import read_evaluation, write_evaluation
+from foldwise.results.runs import RunFolder
+from foldwise.tracking import experiments, mirror, place, records, store, tracker
+from foldwise.tracking.summary import Summary, write_marker
+
+HERE = Environment()
+
+
+def table(project: Project, study: str | None = None) -> pd.DataFrame:
+    return experiments.table(project.uri, HERE, study)
+
 
 # --- what is there ----------------------------------------------------------------------------
 
 
-def test_every_variant_and_split_is_a_run(tracked: tuple[Project, tracking.Summary]) -> None:
+def test_every_variant_and_split_is_a_run(tracked: tuple[Project, Summary]) -> None:
     project, summary = tracked
     assert (summary.created, summary.missing) == (6 + 6 + 4, [])
     expected = {("tiny-plain", None), ("tiny-plain", "refit"), ("tiny-plain", "r1-f01")}
@@ -64,7 +71,7 @@ def test_every_variant_and_split_is_a_run(tracked: tuple[Project, tracking.Summa
 
 
 def test_experiments_are_studies_with_their_artifacts_in_the_project(
-    tracked: tuple[Project, tracking.Summary],
+    tracked: tuple[Project, Summary],
 ) -> None:
     project, _ = tracked
     experiment = project.client.get_experiment_by_name("tiny")
@@ -75,11 +82,11 @@ def test_experiments_are_studies_with_their_artifacts_in_the_project(
 
 
 def test_curves_have_their_values_and_original_times(
-    tracked: tuple[Project, tracking.Summary],
+    tracked: tuple[Project, Summary],
 ) -> None:
     project, _ = tracked
     run = run_of(project, "tiny-plain", "r1-f01")
-    history = results.read_table(project.root / paths.run("tiny-plain"), results.HISTORY)
+    history = RunFolder(project.root / paths.run("tiny-plain")).history
     rows = history[(history["repeat"] == 1) & (history["fold"] == 1)]
     for key in records.CURVES:
         logged = project.client.get_metric_history(run.info.run_id, key)
@@ -92,14 +99,14 @@ def test_curves_have_their_values_and_original_times(
     assert run.info.end_time == round((STARTED + 0.25 * EPOCHS) * 1000)
 
 
-def test_refit_has_no_validation_curve(tracked: tuple[Project, tracking.Summary]) -> None:
+def test_refit_has_no_validation_curve(tracked: tuple[Project, Summary]) -> None:
     metrics = run_of(tracked[0], "tiny-plain", "refit").data.metrics
     assert "train_loss" in metrics
     assert not any(key.startswith("validation") for key in metrics)
 
 
 def test_final_metrics_are_those_of_the_evaluation(
-    tracked: tuple[Project, tracking.Summary],
+    tracked: tuple[Project, Summary],
 ) -> None:
     project, _ = tracked
     scores = pd.read_csv(project.root / paths.scores("tiny-plain")).set_index(["repeat", "fold"])
@@ -115,7 +122,7 @@ def test_final_metrics_are_those_of_the_evaluation(
     assert not any("confusion" in key for key in parent)
 
 
-def test_params_are_the_resolved_settings(tracked: tuple[Project, tracking.Summary]) -> None:
+def test_params_are_the_resolved_settings(tracked: tuple[Project, Summary]) -> None:
     params = run_of(tracked[0], "tiny-dropout", "r0-f00").data.params
     assert params["network.hidden"] == "[5, 4]"
     assert params["training.optimizer.lr"] == "0.1"
@@ -123,23 +130,25 @@ def test_params_are_the_resolved_settings(tracked: tuple[Project, tracking.Summa
     assert max(map(len, params.values())) < 500
 
 
-def test_tags_say_what_where_and_from_what(tracked: tuple[Project, tracking.Summary]) -> None:
+def test_tags_say_what_where_and_from_what(tracked: tuple[Project, Summary]) -> None:
     project, summary = tracked
     tags = run_of(project, "tiny-plain", "r1-f00").data.tags
     wanted = {"role": "split", "study": "tiny", "repeat": "1", "fold": "0", "synthetic": "true"}
     assert wanted.items() <= tags.items()
     assert tags["foldwise.outputs"] == summary.tracked["tiny-plain"].outputs
-    assert tags["foldwise.data"] == hashlib.sha256(b"rows").hexdigest()
+    folder = RunFolder(project.root / paths.run("tiny-plain"))
+    assert tags["foldwise.data"] == folder.manifest.dataset.digest
     parent = run_of(project, "tiny-plain").data.tags
     assert parent["foldwise.spec"] == summary.tracked["tiny-plain"].spec != tags["foldwise.spec"]
     assert (parent["role"], parent["device"], parent["workers"]) == ("variant", "cpu", "2")
 
 
 def test_runs_are_found_by_the_digest_of_their_data(
-    tracked: tuple[Project, tracking.Summary],
+    tracked: tuple[Project, Summary],
 ) -> None:
     project, _ = tracked
-    digest = hashlib.sha256(b"pictures").hexdigest()[: mirror.DIGEST]
+    folder = RunFolder(project.root / paths.run("pictures-plain"))
+    digest = folder.manifest.dataset.digest[: mirror.DIGEST]
     ids = [e.experiment_id for e in project.client.search_experiments()]
     found = project.client.search_runs(ids, f"datasets.digest = '{digest}'")
     assert {run.data.tags["variant"] for run in found} == {"pictures-plain"}
@@ -147,36 +156,34 @@ def test_runs_are_found_by_the_digest_of_their_data(
 
 
 def test_the_description_has_verdict_score_and_warning(
-    tracked: tuple[Project, tracking.Summary],
+    tracked: tuple[Project, Summary],
 ) -> None:
     note = run_of(tracked[0], "tiny-dropout").data.tags[records.NOTE]
     assert "SYNTHETIC" in note
-    assert "- Helps: by much." in note
+    assert "- Helps: tiny-dropout against tiny-plain" in note
     assert "Accuracy **" in note
     assert "stratified 2-fold × 2" in note
     assert "](#/models/tiny)" in note
 
 
-def test_charts_are_shown_with_the_variant(tracked: tuple[Project, tracking.Summary]) -> None:
+def test_charts_are_shown_with_the_variant(tracked: tuple[Project, Summary]) -> None:
     project, _ = tracked
     run = run_of(project, "tiny-plain")
     found = project.client.list_artifacts(run.info.run_id, "charts")
     assert [file.path for file in found] == ["charts/curves.png"]
 
 
-def test_runs_table(tracked: tuple[Project, tracking.Summary]) -> None:
-    table = tracking.runs_table(tracked[0].uri, "pictures")
-    assert sorted(table["split"].fillna("")) == ["", "r0-f00", "r0-f01", "refit"]
-    assert set(table["current"]) == {"true"}
+def test_runs_table(tracked: tuple[Project, Summary]) -> None:
+    seen = table(tracked[0], "pictures")
+    assert sorted(seen["split"].fillna("")) == ["", "r0-f00", "r0-f01", "refit"]
+    assert set(seen["current"]) == {"true"}
 
 
-def test_the_marker_has_no_ids_or_times(
-    tracked: tuple[Project, tracking.Summary], tmp_path: Path
-) -> None:
+def test_the_marker_has_no_ids_or_times(tracked: tuple[Project, Summary], tmp_path: Path) -> None:
     project, summary = tracked
     again = project.track()
     for path, said in ((tmp_path / "a", summary), (tmp_path / "b", again)):
-        tracking.write_marker(path, said)
+        write_marker(path, said)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert set(json.loads((tmp_path / "a").read_text())["runs"]) == set(project.config.variants)
 
@@ -186,18 +193,15 @@ def test_the_marker_has_no_ids_or_times(
 
 @pytest.mark.parametrize("variant", ["tiny-plain", "tiny-dropout", "pictures-plain"])
 def test_models_predict_what_the_networks_do(loading: Project, variant: str) -> None:
-    folder = loading.root / paths.run(variant)
-    details = results.read_manifest(folder)
-    network = loading.config.variant(variant).network
-    stack = networks.from_weights(network, results.read_weights(folder))
-    for index, (repeat, fold) in list(enumerate(details["splits"]))[-2:]:
-        run = run_of(loading, variant, results.split_name(repeat, fold))
+    folder = RunFolder(loading.root / paths.run(variant))
+    networks = learners.networks(folder.manifest, folder.weights)
+    for index, (repeat, fold) in list(enumerate(folder.manifest.splits))[-2:]:
+        run = run_of(loading, variant, split_name(repeat, fold))
         uri = f"runs:/{run.info.run_id}/model"
         eager, served = mlflow.pytorch.load_model(uri), mlflow.pyfunc.load_model(uri)
-        plain = networks.Classifier(stack.unstack(index))
         for rows in (1, 7):
-            x = torch.randint(0, 256, (rows, *details["dataset"]["shape"])).float()
-            expected = plain(x)
+            x = torch.randint(0, 256, (rows, *folder.manifest.dataset.shape)).float()
+            expected = networks[index](x)
             torch.testing.assert_close(eager(x), expected)
             np.testing.assert_allclose(served.predict(x.numpy()), expected.detach(), rtol=1e-5)
 
@@ -223,14 +227,14 @@ def test_the_parent_shows_the_refit_model(loading: Project) -> None:
     assert shown.model_id == refit.outputs.model_outputs[0].model_id
 
 
-def test_each_child_has_one_model(tracked: tuple[Project, tracking.Summary]) -> None:
+def test_each_child_has_one_model(tracked: tuple[Project, Summary]) -> None:
     assert len(models_of(tracked[0])) == 5 + 5 + 3
 
 
 # --- again and again --------------------------------------------------------------------------
 
 
-def test_twice_adds_nothing(tracked: tuple[Project, tracking.Summary]) -> None:
+def test_twice_adds_nothing(tracked: tuple[Project, Summary]) -> None:
     project, _ = tracked
     before = dump(project)
     summary = project.track()
@@ -242,7 +246,7 @@ def test_a_deleted_store_is_rebuilt_with_the_same_content(project: Project) -> N
     project.track()
     before = content(project)
     shutil.rmtree(project.root / place.ARTIFACTS)
-    with store.opened(project.uri, {}) as opened:
+    with store.opened(project.uri, HERE) as opened:
         for run in runs_of(project):
             opened.client.delete_run(run.info.run_id)
     project.track()
@@ -251,14 +255,14 @@ def test_a_deleted_store_is_rebuilt_with_the_same_content(project: Project) -> N
 
 def test_other_results_supersede_the_old_ones(project: Project) -> None:
     first = project.track()
-    fabricate(project.root, project.config.variant("tiny-plain"), seed=1)
+    project.fabricate("tiny-plain", seed=1)
     second = project.track()
-    table = tracking.runs_table(project.uri)
+    seen = table(project)
     assert (second.created, second.superseded) == (6, 6)
     old, new = (summary.tracked["tiny-plain"].outputs for summary in (first, second))
-    assert set(table[table["outputs"] == old]["current"]) == {"false"}
-    assert set(table[table["outputs"] == new]["current"]) == {"true"}
-    fabricate(project.root, project.config.variant("tiny-plain"), seed=0)
+    assert set(seen[seen["outputs"] == old]["current"]) == {"false"}
+    assert set(seen[seen["outputs"] == new]["current"]) == {"true"}
+    project.fabricate("tiny-plain")
     third = project.track()
     assert (third.created, third.updated, third.superseded) == (0, 6, 6)
 
@@ -267,7 +271,7 @@ def test_other_settings_make_other_runs(project: Project) -> None:
     first = project.track()
     variant = project.config.variant("tiny-plain")
     training = variant.training.model_copy(update={"seed": 7})
-    fabricate(project.root, variant.model_copy(update={"training": training}))
+    write_variant(project.root, variant.model_copy(update={"training": training}), models=True)
     second = project.track()
     assert second.created == 6
     assert first.tracked["tiny-plain"].spec != second.tracked["tiny-plain"].spec
@@ -277,9 +281,9 @@ def test_runs_of_a_removed_variant_stay_as_history(project: Project, original: P
     both = Project(project.root, original.config).only("tiny-plain", "tiny-dropout")
     both.track()
     assert project.track().superseded == 6
-    table = tracking.runs_table(project.uri)
-    assert set(table[table["variant"] == "tiny-dropout"]["current"]) == {"false"}
-    assert set(table[table["variant"] == "tiny-plain"]["current"]) == {"true"}
+    seen = table(project)
+    assert set(seen[seen["variant"] == "tiny-dropout"]["current"]) == {"false"}
+    assert set(seen[seen["variant"] == "tiny-plain"]["current"]) == {"true"}
 
 
 def test_a_variant_without_results_is_named_and_left_alone(project: Project) -> None:
@@ -288,37 +292,34 @@ def test_a_variant_without_results_is_named_and_left_alone(project: Project) -> 
     summary = project.track()
     assert summary.missing == ["tiny-plain"]
     assert "tiny-plain" in str(summary)
-    assert set(tracking.runs_table(project.uri)["current"]) == {"true"}
+    assert set(table(project)["current"]) == {"true"}
 
 
-def test_a_new_evaluation_revises_the_runs_in_place(project: Project) -> None:
+def halve_accuracy(project: Project) -> tuple[float, float]:
+    """Give a variant half its accuracy: before and after."""
+    before = read_evaluation(project.root, "tiny-plain")
+    score = before.metrics.primary
+    halved = score.model_copy(update={"mean": score.mean / 2})
+    scores = before.metrics.scores | {"accuracy": halved}
+    metrics = before.metrics.model_copy(update={"scores": scores})
+    write_evaluation(project.root, replace(before, metrics=metrics))
+    return score.mean, halved.mean
+
+
+def test_a_new_evaluation_revises_the_runs_in_place(project: Project, original: Project) -> None:
     project.track()
-    path = project.root / paths.metrics("tiny-plain")
-    metrics = json.loads(path.read_text())
-    lower = metrics["accuracy"]["mean"] / 2
-    metrics["accuracy"]["mean"] = lower
-    files.write_json(path, metrics)
-    write_comparison(project.root, "Hurts: after all.")
+    _, lower = halve_accuracy(project)
+    shutil.copytree(original.root / paths.COMPARISONS, project.root / paths.COMPARISONS)
     summary = project.track()
     assert (summary.created, summary.updated, summary.skipped) == (0, 1, 5)
     run = run_of(project, "tiny-plain")
-    assert run.data.metrics["accuracy"] == lower
-    assert "after all" in run.data.tags[records.NOTE]
+    assert run.data.metrics["accuracy"] == pytest.approx(lower, rel=1e-9)
+    assert "- Helps: tiny-dropout against tiny-plain" in run.data.tags[records.NOTE]
     assert project.track().skipped == 6
 
 
 def test_a_failed_variant_is_shown_as_failed(project: Project) -> None:
-    run = complete_run(project.config.variant("tiny-plain"), 0)
-    failed = replace(
-        run,
-        manifest={**run.manifest, "status": "failed", "reason": "loss is NaN in epoch 3"},
-        history=run.history.iloc[:0],
-        predictions=run.predictions.iloc[:0],
-        weights={},
-        timeline=run.timeline.iloc[:0],
-    )
-    results.write(project.root / paths.run("tiny-plain"), failed)
-    evaluate(project.root, "tiny-plain", failed)
+    project.fail("tiny-plain", "loss is NaN in epoch 3")
     assert project.track().created == 1
     shown = run_of(project, "tiny-plain")
     assert shown.info.status == "FAILED"
@@ -328,9 +329,9 @@ def test_a_failed_variant_is_shown_as_failed(project: Project) -> None:
 
 
 def test_a_damaged_run_folder_is_named(project: Project) -> None:
-    path = project.root / paths.run("tiny-plain") / results.HISTORY
+    path = project.root / paths.run("tiny-plain") / runs.HISTORY
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ResultsError, match="damaged"):
+    with pytest.raises(DamagedError, match="damaged"):
         project.track()
 
 
@@ -377,7 +378,7 @@ def test_an_upload_that_fails_leaves_the_run_incomplete(
 def test_the_model_of_a_run_that_is_retired_meanwhile_goes_too(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another `track` without a lease may do that; nobody would look for the model later."""
+    """Another `track` may do that; nobody would look for the model later."""
     upload = MlflowClient.log_model_artifacts
 
     def retired_meanwhile(client: MlflowClient, model: str, folder: str) -> None:
@@ -412,7 +413,7 @@ def test_a_run_that_shows_two_models_is_made_anew(project: Project) -> None:
     """As two that mended it at the same time would leave it."""
     project.track()
     before = content(project)
-    with store.opened(project.uri, {}) as opened:
+    with store.opened(project.uri, HERE) as opened:
         client, run = opened.client, run_of(project, "tiny-plain", "refit")
         tags = {"variant": "tiny-plain", records.OUTPUTS: run.data.tags[records.OUTPUTS]}
         model = client.create_logged_model(run.info.experiment_id, "model", run.info.run_id, tags)
@@ -427,14 +428,11 @@ def test_a_run_that_shows_two_models_is_made_anew(project: Project) -> None:
 def test_a_revision_that_was_half_written(project: Project) -> None:
     """The new score arrived, but not the tag that says so."""
     project.track()
-    path = project.root / paths.metrics("tiny-plain")
-    metrics = json.loads(path.read_text())
-    old, new = metrics["accuracy"]["mean"], metrics["accuracy"]["mean"] / 2
-    metrics["accuracy"]["mean"] = new
-    files.write_json(path, metrics)
+    halve_accuracy(project)
     run = run_of(project, "tiny-plain")
-    finished = run.info.end_time
-    with store.opened(project.uri, {}) as opened:
+    old, finished = run.data.metrics["accuracy"], run.info.end_time
+    new = read_evaluation(project.root, "tiny-plain").metrics.primary.mean
+    with store.opened(project.uri, HERE) as opened:
         opened.client.log_metric(run.info.run_id, "accuracy", new, finished, step=1)
     project.track()
     history = project.client.get_metric_history(run.info.run_id, "accuracy")
@@ -453,8 +451,8 @@ def test_a_locked_database_is_tried_again(
 
     monkeypatch.setattr(MlflowClient, "create_run", locked)
     assert project.track().created == 6
-    fabricate(project.root, project.config.variant("tiny-plain"), seed=1)
-    problems = iter([True, True])
+    project.fabricate("tiny-plain", seed=1)
+    problems = iter([True] * mirror.ATTEMPTS)
     with pytest.raises(TrackingError, match="locked"):
         project.track()
 
@@ -525,13 +523,13 @@ def test_what_is_left_of_another_database_is_not_taken_for_this_one(project: Pro
     """Neither one that was half made, nor the log of one that was deleted."""
     path = project.root / place.DATABASE
     log = path.with_name(f"{path.name}-wal")
-    with store.opened(project.uri, {}) as opened:
+    with store.opened(project.uri, HERE) as opened:
         opened.client.create_experiment("old")
         left = log.read_bytes()
     path.unlink()
     log.write_bytes(left)
     path.with_name(f"{path.name}.part").write_bytes(b"half")
-    with store.opened(project.uri, {}) as opened:
+    with store.opened(project.uri, HERE) as opened:
         names = [experiment.name for experiment in opened.client.search_experiments()]
     assert names == ["Default"]
     assert sorted(file.name for file in path.parent.glob(f"{path.name}*")) == [
@@ -543,18 +541,20 @@ def test_what_is_left_of_another_database_is_not_taken_for_this_one(project: Pro
 # --- where ------------------------------------------------------------------------------------
 
 
+def uri_at(root: Path, address: str = "") -> str:
+    return place.store_uri(root, Environment(tracking_uri=address))
+
+
 def test_the_address_wins_over_the_own_store(tmp_path: Path) -> None:
-    assert tracking.store_uri({}, tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
-    given = {"MLFLOW_TRACKING_URI": "http://example.org:5000"}
-    assert tracking.store_uri(given, tmp_path) == "http://example.org:5000"
-    relative = {"MLFLOW_TRACKING_URI": "sqlite:///else/where.db"}
-    assert tracking.store_uri(relative, tmp_path) == f"sqlite:///{tmp_path}/else/where.db"
+    assert uri_at(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert uri_at(tmp_path, "http://example.org:5000") == "http://example.org:5000"
+    assert uri_at(tmp_path, "sqlite:///else/where.db") == f"sqlite:///{tmp_path}/else/where.db"
 
 
 def test_no_connection_to_the_database_stays_open(project: Project) -> None:
     path = project.root / place.DATABASE
     project.track()
-    with store.reading(project.uri, {}):
+    with store.reading(project.uri, HERE):
         MlflowClient(project.uri).search_registered_models()
     opened = {Path(file.path) for file in psutil.Process().open_files()}
     assert path not in opened
@@ -562,68 +562,66 @@ def test_no_connection_to_the_database_stays_open(project: Project) -> None:
 
 def test_a_path_that_no_database_address_can_have(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="MLFLOW_TRACKING_URI"):
-        tracking.store_uri({}, tmp_path / "what?")
+        uri_at(tmp_path / "what?")
 
 
 def test_a_queued_experiment_goes_to_the_project_s_store(project: Project) -> None:
     folder = project.root / ".dvc" / "tmp" / "exps" / "temp" / "tmpabc"
-    assert tracking.store_uri({}, folder) == project.uri
+    assert uri_at(folder) == project.uri
     project.track()
-    fabricate(folder, project.config.variant("tiny-plain"), seed=1)
-    environ = {"DVC_EXP_NAME": "bold-idea", "DVC_EXP_BASELINE_REV": "abc"}
-    summary = tracking.track(project.config, folder, environ)
+    variant = project.config.variant("tiny-plain")
+    write_variant(folder, variant, models=True, seed=1)
+    here = Environment(experiment="bold-idea", baseline_rev="abc")
+    summary = tracker.track(project.config, folder, here)
     assert (summary.created, summary.superseded) == (6, 0)
-    table = tracking.runs_table(project.uri)
-    assert sorted(table["current"]) == ["false"] * 6 + ["true"] * 6
-    tags = project.client.search_runs(
+    assert sorted(table(project)["current"]) == ["false"] * 6 + ["true"] * 6
+    found = project.client.search_runs(
         [project.client.get_experiment_by_name("tiny").experiment_id],
         "tags.experiment = 'bold-idea' AND tags.baseline_rev = 'abc'",
     )
-    assert len(tags) == 6
+    assert len(found) == 6
 
 
 def theirs(name: str) -> dict[str, bytes]:
     return {"theirs.png": name.encode()}
 
 
-def test_a_queued_experiment_says_nothing_about_the_project_s_own_runs(project: Project) -> None:
+def test_a_queued_experiment_says_nothing_about_the_project_s_own_runs(
+    project: Project, original: Project
+) -> None:
     """Not even where it has the same results and compares them with others."""
     project.track(charts=charts)
     before, files_before = content(project), dump(project)["artifacts"]
     folder = project.root / ".dvc" / "tmp" / "exps" / "temp" / "tmpabc"
-    shutil.copytree(project.root / "runs", folder / "runs")
-    write_comparison(folder, "Hurts: over there.")
-    summary = tracking.track(project.config, folder, {}, theirs)
+    for part in (paths.RUNS, paths.METRICS, paths.COMPARISONS):
+        shutil.copytree(original.root / part, folder / part)
+    summary = tracker.track(project.config, folder, HERE, theirs)
     assert (summary.updated, summary.skipped) == (0, 6)
     assert (content(project), dump(project)["artifacts"]) == (before, files_before)
 
 
 def test_ui_command(tmp_path: Path) -> None:
-    command = tracking.ui_command(tmp_path, {}, port=5001)
+    uri = uri_at(tmp_path)
+    command = place.ui_command(uri, port=5001)
     assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
-    assert command[command.index("--backend-store-uri") + 1] == tracking.store_uri({}, tmp_path)
+    assert command[command.index("--backend-store-uri") + 1] == uri
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert "--allowed-hosts" in command
     with pytest.raises(TrackingError, match="browser"):
-        tracking.ui_command(tmp_path, {"MLFLOW_TRACKING_URI": "http://example.org"})
+        place.ui_command("http://example.org")
 
 
-# --- speed ------------------------------------------------------------------------------------
+# --- points -----------------------------------------------------------------------------------
 
 
-def test_points_are_stored_as_mlflow_stores_them(project: Project) -> None:
-    """The short cut writes the very rows that `log_batch` writes, also a second time."""
-    points = [
-        records.Point(key, step / 3, step, 1000 * step) for step in range(9) for key in ("a", "b")
+def test_points_come_in_parts_and_again(project: Project) -> None:
+    """More than a request takes; those that are there already stay as they are."""
+    points = [records.Point("curve", 1 / step, step, step) for step in range(1, 1102)]
+    with store.opened(project.uri, HERE) as opened:
+        run = opened.client.create_run("0").info.run_id
+        opened.log_points(run, points[:1050])
+        opened.log_points(run, points)
+        logged = opened.client.get_metric_history(run, "curve")
+    assert [(m.value, m.step, m.timestamp) for m in logged] == [
+        (p.value, p.step, p.time) for p in points
     ]
-    with store.opened(project.uri, {}) as opened:
-        client = opened.client
-        quick, slow, other = (client.create_run("0").info.run_id for _ in range(3))
-        for part in (points[:10], points[6:], points):
-            opened.log_points({quick: part, other: part[:3]})
-        client.log_batch(slow, [Metric(p.key, p.value, p.time, p.step) for p in points])
-    with closing(sqlite3.connect(project.root / place.DATABASE)) as connection:
-        for table in ("metrics", "latest_metrics"):
-            query = f"SELECT key, value, timestamp, step, is_nan FROM {table} WHERE run_uuid = ?"
-            rows = [sorted(connection.execute(query, (run,))) for run in (quick, slow)]
-            assert rows[0] == rows[1]

@@ -1,16 +1,13 @@
 """Tracking to a real `mlflow server` on PostgreSQL: it dies, drags, errs, is tracked to by two."""
 
 import itertools
-import json
 import os
 import re
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -21,9 +18,10 @@ from mlflow import MlflowClient
 from projects import Project, assert_whole, charts, content, models_of, run_of, runs_of
 from servers import USER, Fault, Handler, Plan, Postgres, Proxy, Server, free_port
 
-from foldwise import tracking
+from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
-from foldwise.tracking import lease, records, server, store
+from foldwise.tracking import server, store
+from foldwise.tracking.summary import Summary
 
 SAFE = r"results in runs/ are safe, and `foldwise track` completes the mirror"
 QUICK = {  # as patient as a test can be
@@ -32,13 +30,6 @@ QUICK = {  # as patient as a test can be
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "PAUSE", 0.05)
-    monkeypatch.setattr(lease, "POLL", 0.05)
-    monkeypatch.setattr(lease, "SECONDS", 0.1)  # this process is alive, and so is its lease
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +51,7 @@ def assert_same(project: Project, expected: dict[str, Any]) -> None:
     assert version.run_id == run_of(project, "tiny-plain", "refit").info.run_id
 
 
-def track_at_last(project: Project, expected: dict[str, Any], proxy: Proxy) -> tracking.Summary:
+def track_at_last(project: Project, expected: dict[str, Any], proxy: Proxy) -> Summary:
     """The server is well again: one more `track` completes, and a second adds nothing."""
     proxy.follow(lambda *_: None)
     summary = project.track(charts=charts)
@@ -81,34 +72,18 @@ def test_a_server_holds_what_a_file_does(
     assert_same(there, expected)
     experiment = there.client.get_experiment_by_name("tiny")
     assert experiment.artifact_location.startswith("mlflow-artifacts:")
-    assert lease.TAG not in experiment.tags
     parent = run_of(there, "tiny-plain").info.run_id
     assert [f.path for f in there.client.list_artifacts(parent, "charts")] == ["charts/curves.png"]
 
 
-def test_twice_writes_nothing_but_the_lease(project: Project, proxy: Proxy) -> None:
+def test_twice_writes_nothing(project: Project, proxy: Proxy) -> None:
     there = project.on(proxy.uri)
     there.track()
     proxy.follow(lambda *_: None)
     assert there.track().skipped == 6
-    reads = ("search", "get", "get-by-name")
-    writes = [path for _, path in proxy.seen if not path.endswith(reads)]
-    assert {path.rsplit("/", 1)[-1] for path in writes} == {
-        "set-experiment-tag",
-        "delete-experiment-tag",
-    }
-
-
-def test_more_points_than_a_request_takes(project: Project, empty_server: Server) -> None:
-    there = project.on(empty_server.uri)
-    points = [records.Point("curve", 1 / step, step, step) for step in range(1, 1102)]
-    with store.opened(there.uri, there.environ) as opened:
-        run = opened.client.create_run("0").info.run_id
-        opened.log_points({run: points})
-        opened.log_points({run: points})
-        found = opened.client.get_metric_history(run, "curve")
-        opened.client.delete_run(run)
-    assert [(m.value, m.step) for m in found] == [(p.value, p.step) for p in points]
+    assert [
+        path for _, path in proxy.seen if not path.endswith(("search", "get", "get-by-name"))
+    ] == []
 
 
 # --- faults -----------------------------------------------------------------------------------
@@ -252,14 +227,8 @@ def track_in_process(project: Project) -> None:
 
 
 def test_a_killed_track(
-    project: Project,
-    proxy: Proxy,
-    expected: dict[str, Any],
-    processes: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    project: Project, proxy: Proxy, expected: dict[str, Any], processes: Any
 ) -> None:
-    """The next one does not wait for a lease whose owner is dead."""
     there = project.on(proxy.uri, **QUICK)
     killed = processes.Process(target=track_in_process, args=(there,))
     killed.start()
@@ -267,9 +236,7 @@ def test_a_killed_track(
     killed.join(60)
     assert killed.exitcode == -signal.SIGKILL
     assert "RUNNING" in {run.info.status for run in runs_of(there)}
-    monkeypatch.setattr(lease, "SECONDS", 60)
     assert track_at_last(there, expected, proxy).repaired >= 1
-    assert "is at work" not in capfd.readouterr().err
 
 
 def test_an_experiment_that_was_deleted(
@@ -301,107 +268,46 @@ def at_once(number: int, processes: Any, target: Any, project: Project) -> list[
     return [process.exitcode for process in together]
 
 
-def test_two_take_turns(
-    project: Project, proxy: Proxy, expected: dict[str, Any], processes: Any
-) -> None:
-    there = project.on(proxy.uri)
-    assert at_once(2, processes, track_in_process, there) == [0, 0]
-    created = [path for _, path in proxy.seen if path.endswith("runs/create")]
-    assert len(created) == 6
-    assert_same(there, expected)
-
-
-def track_without_lease(project: Project) -> None:
-    @contextmanager
-    def held(*_: Any) -> Iterator[Callable[[], None]]:
-        yield lambda: None
-
-    lease.held = held
-    track_or_say(project)
-
-
-def test_what_two_without_a_lease_do_is_settled_later(
-    project: Project, proxy: Proxy, expected: dict[str, Any], processes: Any
-) -> None:
-    """Neither sees a run of the other before it makes its own."""
-    there, both, creations = project.on(proxy.uri), threading.Barrier(2), itertools.count()
+def meeting(number: int) -> Plan:
+    """None of so many trackers sees a run of another before it makes its own."""
+    together, creations = threading.Barrier(number), itertools.count()
 
     def plan(_: int, method: str, path: str) -> None:
-        if path.endswith("runs/create") and next(creations) < 2:
-            both.wait(60)
+        if path.endswith("runs/create") and next(creations) < number:
+            together.wait(60)
 
-    proxy.follow(plan)
-    assert at_once(2, processes, track_without_lease, there) == [0, 0]
+    return plan
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_several_at_once_leave_one_run_of_each(
+    project: Project, proxy: Proxy, expected: dict[str, Any], processes: Any, number: int
+) -> None:
+    """They double what they make, and settle it among themselves or leave it to the next."""
+    there = project.on(proxy.uri)
+    proxy.follow(meeting(number))
+    codes = at_once(number, processes, track_or_say, there)
+    assert codes == [0] * number
     created = [path for _, path in proxy.seen if path.endswith("runs/create")]
     assert len(created) > 6
     track_at_last(there, expected, proxy)
 
 
-@pytest.fixture
-def opened(project: Project) -> Iterator[store.Store]:
-    """A store that is no file of ours, as far as leases know."""
-    with store.opened(project.uri, {}) as opened:
-        yield store.Store("http://example.org", opened.client, None)
-
-
-def test_the_second_waits_until_the_first_is_done(
-    opened: store.Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_second_one_that_comes_in_the_middle(
+    project: Project, proxy: Proxy, expected: dict[str, Any], processes: Any
 ) -> None:
-    monkeypatch.setattr(lease, "SECONDS", 60)
-    events: list[str] = []
+    """It works on the runs that the first has begun."""
+    there, second = project.on(proxy.uri), []
 
-    def second() -> None:
-        with lease.held(opened, ["0"]):
-            events.append("second")
+    def start() -> None:
+        second.append(processes.Process(target=track_or_say, args=(there,)))
+        second[0].start()
 
-    with lease.held(opened, ["0"]):
-        thread = threading.Thread(target=second)
-        thread.start()
-        time.sleep(0.5)
-        events.append("first")
-    thread.join(10)
-    assert events == ["first", "second"]
-    assert re.search(r"another `track` \(process \d+ on .*\) is at work", capsys.readouterr().err)
-
-
-def test_a_lease_is_renewed_while_at_work(
-    opened: store.Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "SECONDS", 0.6)
-    with lease.held(opened, ["0"]) as renew:
-        other = threading.Thread(target=lambda: lease.Lease(opened.client, "").take("0"))
-        other.start()
-        for _ in range(15):
-            time.sleep(0.1)
-            renew()
-        assert other.is_alive()
-        other.join(5)  # not renewed any more
-        with pytest.raises(TrackingError, match=r"has taken over.*safe"):
-            renew()
-
-
-@pytest.mark.parametrize("until", [-1, 3600])
-def test_a_lease_that_nobody_renews_runs_out(
-    opened: store.Store, monkeypatch: pytest.MonkeyPatch, until: float
-) -> None:
-    """Also where the clock of its owner is an hour ahead."""
-    monkeypatch.setattr(lease, "SECONDS", 0.5)
-    dead = lease.Claim("someone", "elsewhere", 1, time.time() + until)
-    opened.client.set_experiment_tag("0", lease.TAG, json.dumps(asdict(dead)))
-    start = time.monotonic()
-    with lease.held(opened, ["0"]):
-        assert (time.monotonic() - start > 0.5) == (until > 0)
-    assert lease.TAG not in opened.client.get_experiment("0").tags
-
-
-def test_waiting_for_a_lease_has_an_end(
-    opened: store.Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "SECONDS", 60)
-    monkeypatch.setattr(lease, "LOCK_SECONDS", 0.3)
-    lease.Lease(opened.client, "").take("0")
-    with pytest.raises(TrackingError, match=SAFE), lease.held(opened, ["0"]):
-        pass
+    proxy.follow(once_at(4, start, "/runs/log-batch"))
+    assert at_once(1, processes, track_or_say, there) == [0]
+    second[0].join(60)
+    assert second[0].exitcode == 0
+    track_at_last(there, expected, proxy)
 
 
 # --- servers that cannot be used --------------------------------------------------------------
@@ -448,7 +354,7 @@ def test_a_server_that_asks_who_it_is(project: Project, proxy: Proxy) -> None:
         project.on(proxy.uri).track()
     user, password = (part.decode() for part in USER)
     settings = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
-    with store.opened(proxy.uri, settings) as opened:
+    with store.opened(proxy.uri, Environment(mlflow=settings)) as opened:
         assert opened.client.get_experiment("0").name == "Default"
 
 
@@ -463,4 +369,4 @@ def test_no_password_is_shown(project: Project) -> None:
     with pytest.raises(TrackingError) as caught:
         project.on(address).track()
     assert "secret" not in str(caught.value)
-    assert "secret" not in str(tracking.Summary(address))
+    assert "secret" not in str(Summary(address))

@@ -7,12 +7,10 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +21,24 @@ import pandas as pd
 import pytest
 import requests
 import torch
+from fabricate import TINY
 from PIL import Image
-from projects import PARAMS, Project, pictures, rows, run_of, train
+from projects import Project, pictures, rows, run_of, train
+from servers import free_port
 
-from foldwise import cli, prediction, results, tracking
-from foldwise.core import config, paths
+from foldwise import prediction
+from foldwise.commands.main import main
+from foldwise.core import paths
+from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
-from foldwise.tracking import place, served
+from foldwise.numerics.split import REFIT, split_name
+from foldwise.results.runs import Place, RunFolder, probabilities
+from foldwise.tracking import champions, place, served
 
+HERE = Environment()
 TABLE, PICTURES = "tiny-dropout", "pictures-plain"
-START_SECONDS = 60
+ALL_ROWS = (REFIT, REFIT)
+START_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +46,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> P
     """A project with a network for tables and one for pictures, tracked; both are champions."""
     root = tmp_path_factory.mktemp("trained") / "Ein Projekt"
     root.mkdir()
-    (root / paths.PARAMS).write_text(PARAMS)
+    (root / paths.PARAMS).write_text(TINY.params)
     shutil.copy(empty_database, root / place.DATABASE)
-    project = Project(root, config.parse(PARAMS)).only(TABLE, PICTURES)
+    project = Project(root, TINY.config).only(TABLE, PICTURES)
     for name in project.config.variants:
         train(root, project.config.variant(name))
     project.track()
-    tracking.promote(project.config, root, {}, TABLE)  # not the study's baseline
+    champions.promote(project.config, root, HERE, TABLE)  # not the study's baseline
     return project
 
 
@@ -65,7 +71,7 @@ def addresses(
 ) -> Iterator[dict[str, str]]:
     """Two real servers: the champion for tables, and one fold's network for pictures."""
     fold = run_of(trained, PICTURES, "r0-f01").info.run_id
-    models = {TABLE: f"models:/tiny@{tracking.CHAMPION}", PICTURES: f"runs:/{fold}/model"}
+    models = {TABLE: f"models:/tiny@{place.CHAMPION}", PICTURES: f"runs:/{fold}/model"}
     logs = tmp_path_factory.mktemp("servers")
     servers = {name: Server(uri, trained.uri, logs / name) for name, uri in models.items()}
     try:
@@ -83,8 +89,7 @@ class Server:
     def __init__(self, model: str, uri: str, folder: Path):
         (folder / "foldwise").mkdir(parents=True)
         (folder / "foldwise/__init__.py").write_text("raise ImportError('not on a server')")
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         self.address = f"http://127.0.0.1:{port}"
         self._log = folder / "log"
         binaries = Path(sys.executable).parent
@@ -117,6 +122,9 @@ class Server:
         self._process.wait(20)
 
 
+COMMAND = "from foldwise.commands.main import main; main()"
+
+
 def post(address: str, content: Any) -> requests.Response:
     body = content if isinstance(content, str) else json.dumps(content)
     headers = {"Content-Type": "application/json"}
@@ -124,15 +132,15 @@ def post(address: str, content: Any) -> requests.Response:
 
 
 def held_out(project: Project, name: str, fold: int) -> pd.DataFrame:
-    table = results.read_table(project.root / paths.run(name), results.PREDICTIONS)
+    table = RunFolder(project.root / paths.run(name)).predictions
     return table[(table["repeat"] == 0) & (table["fold"] == fold)]
 
 
-def of_test_rows(project: Project, name: str, split: tuple[int, int]) -> np.ndarray:
+def of_test_rows(project: Project, name: str, split: Place) -> np.ndarray:
     """What the run says of its test rows, by one split's network."""
-    table = results.read_table(project.root / paths.run(name), results.TEST_PREDICTIONS)
+    table = RunFolder(project.root / paths.run(name)).test_predictions
     chosen = (table["repeat"] == split[0]) & (table["fold"] == split[1])
-    return results.probabilities(table[chosen].sort_values("row"))
+    return probabilities(table[chosen].sort_values("row"))
 
 
 # --- over HTTP --------------------------------------------------------------------------------
@@ -145,7 +153,7 @@ def test_the_served_champion_gives_the_test_predictions(
     assert answer.status_code == 200
     found = pd.DataFrame(answer.json()["predictions"])
     assert found.columns.tolist() == ["class0", "class1"]
-    expected = of_test_rows(trained, TABLE, (results.REFIT, results.REFIT))
+    expected = of_test_rows(trained, TABLE, ALL_ROWS)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -156,7 +164,7 @@ def test_the_served_fold_gives_the_out_of_fold_predictions(
     answer = post(addresses[PICTURES], {"inputs": pictures().X[expected["row"]].tolist()})
     found = pd.DataFrame(answer.json()["predictions"])
     assert found.columns.tolist() == ["dark", "middling", "bright"]
-    np.testing.assert_allclose(found, results.probabilities(expected), atol=1e-5)
+    np.testing.assert_allclose(found, probabilities(expected), atol=1e-5)
 
 
 ROW = [0.5, 1, -2, 0, 3, 1e-3]
@@ -174,8 +182,8 @@ def test_all_forms_of_a_request_give_the_same(addresses: dict[str, str]) -> None
     answers = [post(addresses[TABLE], form) for form in FORMS]
     assert [answer.status_code for answer in answers] == [200] * len(FORMS)
     assert len({answer.text for answer in answers}) == 1
-    (probabilities,) = answers[0].json()["predictions"]
-    assert sum(probabilities.values()) == pytest.approx(1)
+    (answer,) = answers[0].json()["predictions"]
+    assert sum(answer.values()) == pytest.approx(1)
 
 
 PIXELS = np.full((1, 3, 4, 4), 200).tolist()
@@ -220,9 +228,8 @@ def test_what_is_no_request_gets_400(addresses: dict[str, str]) -> None:
 
 def test_every_network_gives_what_its_run_has_written_down(store: Project) -> None:
     for name, data in ((TABLE, rows()), (PICTURES, pictures())):
-        manifest = results.read_manifest(store.root / paths.run(name))
-        for repeat, fold in manifest["splits"]:
-            run = run_of(store, name, results.split_name(repeat, fold))
+        for repeat, fold in RunFolder(store.root / paths.run(name)).manifest.splits:
+            run = run_of(store, name, split_name(repeat, fold))
             model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
             found = model.predict(data.X_test.astype(np.float32))
             expected = of_test_rows(store, name, (repeat, fold))
@@ -230,7 +237,7 @@ def test_every_network_gives_what_its_run_has_written_down(store: Project) -> No
 
 
 def test_the_network_itself_can_be_loaded(store: Project) -> None:
-    address = f"models:/pictures@{tracking.CHAMPION}"
+    address = f"models:/pictures@{place.CHAMPION}"
     X = pictures().X_test.astype(np.float32)
     network, model = mlflow.pytorch.load_model(address), mlflow.pyfunc.load_model(address)
     assert isinstance(network, torch.nn.Module)
@@ -267,7 +274,7 @@ def test_predict_as_a_command_asks_the_champion_of_a_study(
     files = [tmp_path / f"{i}.png" for i in range(len(pictures().X_test))]
     for path, pixels in zip(files, pictures().X_test, strict=True):
         Image.fromarray(pixels.transpose(1, 2, 0)).save(path)
-    command = [sys.executable, "-m", "foldwise.cli", "predict", "--model", "pictures", "--json"]
+    command = [sys.executable, "-c", COMMAND, "predict", "--model", "pictures", "--json"]
     done = subprocess.run(
         [*command, *map(str, files)], cwd=trained.root, capture_output=True, text=True, check=False
     )
@@ -277,13 +284,13 @@ def test_predict_as_a_command_asks_the_champion_of_a_study(
     found = [
         [answer["probabilities"][name] for name in pictures().class_names] for answer in answers
     ]
-    expected = of_test_rows(trained, PICTURES, (results.REFIT, results.REFIT))
+    expected = of_test_rows(trained, PICTURES, ALL_ROWS)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_every_kind_of_address(trained: Project) -> None:
-    version = trained.client.get_model_version_by_alias("tiny", tracking.CHAMPION)
-    X, expected = rows().X_test, of_test_rows(trained, TABLE, (results.REFIT, results.REFIT))
+    version = trained.client.get_model_version_by_alias("tiny", place.CHAMPION)
+    X, expected = rows().X_test, of_test_rows(trained, TABLE, ALL_ROWS)
     for name in (
         "tiny",
         TABLE,
@@ -291,7 +298,7 @@ def test_every_kind_of_address(trained: Project) -> None:
         f"runs:/{version.run_id}/model",
         version.source.removeprefix("file://").replace("%20", " "),
     ):
-        model = prediction.predictor(name, trained.root, {})
+        model = prediction.predictor(name, trained.root, HERE)
         assert (model.shape, model.class_names) == ((6,), ("class0", "class1"))
         assert model.variant == TABLE
         np.testing.assert_allclose(model.predict(X), expected, atol=1e-5, err_msg=name)
@@ -309,13 +316,13 @@ def test_every_kind_of_address(trained: Project) -> None:
 )
 def test_an_address_where_nothing_is(trained: Project, name: str, message: str) -> None:
     with pytest.raises(TrackingError, match=f"{name}: .*{message}.*`foldwise track`"):
-        prediction.predictor(name, trained.root, {})
+        prediction.predictor(name, trained.root, HERE)
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    (tmp_path / paths.PARAMS).write_text(PARAMS)
+    (tmp_path / paths.PARAMS).write_text(TINY.params)
     with pytest.raises(TrackingError, match=r"mlflow\.db: nothing is tracked yet"):
-        prediction.predictor("tiny", tmp_path, {})
+        prediction.predictor("tiny", tmp_path, HERE)
     assert [path.name for path in tmp_path.iterdir()] == [paths.PARAMS.name]
 
 
@@ -325,7 +332,7 @@ def test_a_model_of_somebody_else(tmp_path: Path) -> None:
         torch.nn.Linear(2, 2), folder, pip_requirements=["torch"], serialization_format="pickle"
     )
     with pytest.raises(TrackingError, match="not a model that this version of foldwise has logged"):
-        prediction.predictor(str(folder), tmp_path, {})
+        prediction.predictor(str(folder), tmp_path, HERE)
 
 
 def test_promote_as_a_command(
@@ -333,8 +340,8 @@ def test_promote_as_a_command(
 ) -> None:
     monkeypatch.chdir(trained.root)
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["promote", TABLE, "--why", "quick"])
+        main(["promote", TABLE, "--why", "quick"])
     assert stopped.value.code == 0
     assert capsys.readouterr().out == "tiny: version 1 (tiny-dropout) is champion\n"
-    version = trained.client.get_model_version_by_alias("tiny", tracking.CHAMPION)
+    version = trained.client.get_model_version_by_alias("tiny", place.CHAMPION)
     assert version.tags["champion_why"] == "quick"

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,19 +14,19 @@ from chromium import Browser, browser, executable
 from mlflow import MlflowClient
 from mlflow_pages import VARIANTS, pages, picture, show
 from projects import Project
+from servers import free_port
 
-from foldwise import tracking
+from foldwise.tracking.summary import Summary
 
+COMMAND = "from foldwise.commands.main import main; main()"
 pytestmark = pytest.mark.skipif(executable() is None, reason="no Chromium: apt install chromium")
 
 
 @pytest.fixture(scope="module")
-def address(tracked: tuple[Project, tracking.Summary]) -> Iterator[str]:
+def address(tracked: tuple[Project, Summary]) -> Iterator[str]:
     """A running `foldwise ui` on a store with three variants."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "foldwise.cli", "ui", "--port", str(port)]
+    port = free_port()
+    command = [sys.executable, "-c", COMMAND, "ui", "--port", str(port)]
     server = subprocess.Popen(
         command,
         cwd=tracked[0].root,
@@ -40,11 +39,11 @@ def address(tracked: tuple[Project, tracking.Summary]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+        server.wait(timeout=60)
 
 
 def wait_until_healthy(address: str, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert server.poll() is None
         try:
@@ -66,7 +65,7 @@ def test_pages_show_what_people_look_for(
     name: str,
     address: str,
     window: Browser,
-    tracked: tuple[Project, tracking.Summary],
+    tracked: tuple[Project, Summary],
     tmp_path: Path,
 ) -> None:
     page = pages(tracked[0].client, "tiny")[name]
@@ -76,16 +75,14 @@ def test_pages_show_what_people_look_for(
 
 
 def test_the_description_is_read_on_the_parent_s_page(
-    address: str, window: Browser, tracked: tuple[Project, tracking.Summary]
+    address: str, window: Browser, tracked: tuple[Project, Summary]
 ) -> None:
     page = pages(tracked[0].client, "tiny")["parent"]
     show(window, address, page)
     assert "SYNTHETIC DATA" in window.evaluate("document.body.innerText")
 
 
-def test_the_filter_shows_variants_alone(
-    address: str, tracked: tuple[Project, tracking.Summary]
-) -> None:
+def test_the_filter_shows_variants_alone(address: str, tracked: tuple[Project, Summary]) -> None:
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name("tiny")
     found = client.search_runs([experiment.experiment_id], VARIANTS)

@@ -13,19 +13,20 @@ import pytest
 from mlflow import MlflowClient
 from projects import Project, charts
 
-from foldwise.core.errors import ResultsError, TrackingError
+from foldwise.core.errors import DamagedError, TrackingError
 from foldwise.reporting.png import png
 from foldwise.tracking import place, records, workshop
 from foldwise.tracking.models import Exporter
-from foldwise.tracking.records import VariantRun
+from foldwise.tracking.origin import Origin
+from foldwise.tracking.records import FolderSource
 
 VOLATILE = ("model.pt2", "MLmodel")  # an export has its time in it
 
 
-def one_run(project: Project) -> VariantRun:
-    run = records.read(project.root, "tiny-plain", {})
-    assert run is not None
-    return run
+def one_source(project: Project) -> FolderSource:
+    source = records.read(project.root, "tiny-plain", Origin("somebody", "a test"))
+    assert source is not None
+    return source
 
 
 def drawn(name: str) -> Mapping[str, bytes]:
@@ -50,17 +51,17 @@ def test_models_and_pictures_are_made_by_another_process(
     project: Project, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workshop, "START", start)
-    run = one_run(project)
+    source = one_source(project)
     with workshop.opened() as opened:
         opened.draw_with(drawn)
-        opened.order(run)
-        models, pictures = opened.models(run), opened.pictures(run)
+        opened.order(source)
+        models, pictures = opened.models(source), opened.pictures(source)
         assert pictures is not None
         assert (pictures / "own.png").read_text() == "tiny-plain"
         assert (pictures / "process.png").read_text() != str(os.getpid())
         made = sizes(models.folders)
-        assert len(made) == len(run.splits)
-        here = Exporter(run.manifest, run.weights(), opened.folder / "template")
+        assert len(made) == len(source.splits)
+        here = Exporter(source.manifest, source.folder.weights, opened.folder / "template")
         here.save(0, opened.folder / "0")
         assert sizes([opened.folder / "0"]) == made[:1]
         assert models.description["flavors"] == here.description["flavors"]
@@ -69,15 +70,15 @@ def test_models_and_pictures_are_made_by_another_process(
 
 def test_what_is_drawn_with_changes(project: Project) -> None:
     """As for one commit after the other."""
-    run = one_run(project)
+    source = one_source(project)
     with workshop.opened() as opened:
         seen = []
         for draw in (drawn, charts, None):
             opened.draw_with(draw)
-            opened.order(run)
-            pictures = opened.pictures(run)
+            opened.order(source)
+            pictures = opened.pictures(source)
             seen.append(sorted(path.name for path in pictures.iterdir()) if pictures else None)
-            opened.discard(run)
+            opened.discard(source)
     assert seen == [["own.png", "process.png"], ["curves.png"], None]
 
 
@@ -89,23 +90,23 @@ def test_charts_that_cannot_be_sent_are_an_error(project: Project) -> None:
 def test_nothing_is_left_behind(project: Project) -> None:
     with workshop.opened() as opened:
         opened.draw_with(drawn)
-        run, folder = one_run(project), opened.folder
-        opened.order(run)
-        opened.models(run)
-        opened.pictures(run)
-        opened.discard(run)
+        source, folder = one_source(project), opened.folder
+        opened.order(source)
+        opened.models(source)
+        opened.pictures(source)
+        opened.discard(source)
         opened.pool.submit(len, ()).result()  # the process does one thing after the other
         assert list(folder.iterdir()) == []
-        opened.order(run)
+        opened.order(source)
     assert not folder.exists()
 
 
 def damaged(name: str) -> Mapping[str, bytes]:
-    raise ResultsError(f"{name}: damaged")
+    raise DamagedError(f"{name}: damaged")
 
 
 def test_an_error_reaches_the_one_who_takes(project: Project) -> None:
-    with pytest.raises(ResultsError, match="tiny-plain: damaged"):
+    with pytest.raises(DamagedError, match="tiny-plain: damaged"):
         project.track(charts=damaged)
     assert project.track(charts=drawn).repaired >= 1
 
@@ -115,7 +116,7 @@ def killed(name: str) -> Mapping[str, bytes]:
     raise AssertionError(name)
 
 
-def test_a_killed_process_is_an_error_that_the_next_track_mends(project: Project) -> None:
+def test_a_killed_process_is_an_error_that_the_next_track_repairs(project: Project) -> None:
     with pytest.raises(TrackingError, match=f"died.*{place.SAFE}"):
         project.track(charts=killed)
     assert project.track(charts=drawn).repaired >= 1

@@ -9,37 +9,42 @@ import re
 import runpy
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import psutil
 import pytest
-import requests
 from builders import dataset
 from mlflow import MlflowClient
-from projects import Project, content, dump, evaluate, run_of, runs_of
+from projects import Killed, Project, content, dump, run_of, runs_of
+from servers import Server, free_port
 from torch import Tensor
 
-from foldwise import journal, results, tracking
+from foldwise import journal, watching
 from foldwise.core import config, files, paths
+from foldwise.core.environment import Environment
 from foldwise.datasets import prepared
+from foldwise.evaluation import evaluate
 from foldwise.numerics import training
+from foldwise.numerics.outcomes import Recorded
+from foldwise.results.evaluations import write_evaluation
+from foldwise.results.runs import RunFolder
 from foldwise.splits import split_table
-from foldwise.tracking import place, records
+from foldwise.tracking import live, place, records, tracker
 
 ROOT = Path(__file__).parents[2]
 WORKERS = {"FOLDWISE_WORKERS": "2", "FOLDWISE_DEVICE": "cpu"}
 NAME, RUNS = "watched", 6  # its parent, four folds, refit
 OTHER = "other"  # folder of a second store
 GO_ON = "go-on"  # a file: as long as it is not there, trainings wait in their middle
-MIDDLE = 1250  # epochs
+EPOCHS, MIDDLE = 200, 100
+PATIENCE = 600  # seconds, after which something is wrong even on a busy machine
 PARAMS = """
 datasets:
   rows: {editions: {synthetic: {rows: 60}}}
@@ -47,27 +52,33 @@ studies:
   tiny:
     dataset: rows
     cv: {folds: 2, repeats: 2, seed: 0}
-    training: {epochs: 2500, batch_size: 8, shuffle: true, optimizer: {name: sgd, lr: 0.01}}
+    training: {epochs: 200, batch_size: 8, shuffle: true, optimizer: {name: sgd, lr: 0.01}}
     comparison: {baseline: watched}
 variants:
   watched: {study: tiny, hidden: [5]}
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path, empty_database: Path) -> Project:
-    """A project whose one variant can be trained, with an empty store."""
-    root = tmp_path / "it's a project"
+@pytest.fixture(scope="session")
+def prepared_once(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    """A project whose one variant can be trained, with two empty stores; for copying."""
+    root = tmp_path_factory.mktemp("watching") / "project"
     data = dataset(rows=60)
     prepared.save(data, root / paths.prepared("rows"))
-    study = config.parse(PARAMS)
-    table = split_table(data.y, study.study("tiny").cv)
+    table = split_table(data.y, config.parse(PARAMS).study("tiny").cv)
     files.write_table(root / paths.splits("tiny"), table, {"data_digest": data.digest})
     (root / paths.PARAMS).write_text(PARAMS)
     (root / OTHER).mkdir()
     for folder in (root, root / OTHER):
         shutil.copy(empty_database, folder / place.DATABASE)
-    return Project(root, study)
+    return root
+
+
+@pytest.fixture
+def project(tmp_path: Path, prepared_once: Path) -> Project:
+    root = tmp_path / "it's a project"
+    shutil.copytree(prepared_once, root)
+    return Project(root, config.parse(PARAMS))
 
 
 # --- trainings --------------------------------------------------------------------------------
@@ -103,19 +114,20 @@ class Trainer:
         """End a training and its workers, if they are still there."""
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.join(60)
+        process.join(PATIENCE)
         wait_for(lambda: status(self.project) != "running")
 
     def go_on(self, process: Any) -> None:
         """Let a training go on to its end."""
         (self.project.root / GO_ON).touch()
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == 0
 
     def finish(self, process: Any) -> None:
         """Let a training go on to its end, and evaluate it."""
         self.go_on(process)
-        evaluated(self.project)
+        run = RunFolder(self.project.root / paths.run(NAME))
+        write_evaluation(self.project.root, evaluate(run))
 
 
 @pytest.fixture
@@ -134,38 +146,32 @@ def train(root: Path) -> None:
         check(loss, chunk, epoch)
         if epoch > MIDDLE:
             training.RECORD_SECONDS = math.inf
-            wait_for(Path(GO_ON).exists, seconds=300)
+            wait_for(Path(GO_ON).exists)
 
     training.RECORD_SECONDS = 0
     training._check_finite = check_and_wait
-    os.setsid()
-    os.chdir(root)
+    forked.enter(root)
     os.environ.update(WORKERS)
     sys.argv = ["train.py", NAME]
     runpy.run_path(str(ROOT / "pipeline/train.py"), run_name="__main__")
 
 
-def evaluated(project: Project) -> None:
-    evaluate(project.root, NAME, results.read(project.root / paths.run(NAME)))
-
-
-def lines(project: Project) -> list[dict[str, object]]:
-    found = journal.read(project.root / paths.journal(NAME))
-    return found.epochs if found else []
+def lines(project: Project) -> list[Recorded]:
+    written = journal.read(project.root / paths.journal(NAME))
+    return written.epochs if written else []
 
 
 def models_in_the_middle(project: Project) -> int:
-    places = [line["splits"] for line in lines(project) if line["epoch"] == MIDDLE]
-    return sum(len(splits) for splits in places)
+    return sum(len(line.splits) for line in lines(project) if line.epoch == MIDDLE)
 
 
 def status(project: Project) -> str:
-    found = journal.read(project.root / paths.journal(NAME))
-    return found.status if found else ""
+    written = journal.read(project.root / paths.journal(NAME))
+    return written.status if written else ""
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
@@ -174,10 +180,11 @@ def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:
 # --- looking ----------------------------------------------------------------------------------
 
 
-def look(project: Project, times: int = 1, **environ: str) -> None:
+def look(project: Project, times: int = 1) -> None:
     """Follow for so many looks at the journals."""
     count = iter(range(times))
-    tracking.follow(project.root, environ, 0.0, lambda: next(count, None) is not None)
+    going = lambda: next(count, None) is not None  # noqa: E731
+    watching.follow(project.root, project.environment, 0.0, going)
 
 
 def statuses(project: Project) -> dict[str, str]:
@@ -209,14 +216,14 @@ def test_a_training_is_seen_while_it_goes_on_and_then_tracked_in_the_same_runs(
         assert statuses(project)["parent"] == "RUNNING"
         parent, known = run_of(project, NAME), len(lines(project))
         said = parent.data.tags[records.NOTE]
-        epoch = re.search(r"\*\*Training, running\*\*: epoch (\d+) of 2500, 5 models, mean", said)
+        epoch = re.search(r"\*\*Training, running\*\*: epoch (\d+) of 200, 5 models, mean", said)
         assert epoch is not None
-        assert 0 < int(epoch[1]) < 2500
-        assert capsys.readouterr().out.count(f"{NAME}: epoch {epoch[1]} of 2500") == 1
+        assert 0 < int(epoch[1]) < EPOCHS
+        assert capsys.readouterr().out.count(f"{NAME}: epoch {epoch[1]} of {EPOCHS}") == 1
         begun = ids(project)
         seen = curve(project, "r0-f00")
         assert 0 < len(seen) <= 100
-        assert run_of(project, NAME, "r0-f00").data.params["training.epochs"] == "2500"
+        assert run_of(project, NAME, "r0-f00").data.params["training.epochs"] == str(EPOCHS)
         trainer.finish(process)
     look(project)
     assert set(statuses(project).values()) == {"FINISHED"}
@@ -224,13 +231,13 @@ def test_a_training_is_seen_while_it_goes_on_and_then_tracked_in_the_same_runs(
     assert len(lines(project)) > known
     before = curve(project, "r0-f00")
     assert before[: len(seen)] == seen
-    assert before[-1][0] == 2500
+    assert before[-1][0] == EPOCHS
     summary = project.track()
     assert (summary.adopted + summary.created, summary.retired) == (RUNS, 0)
     assert begun <= ids(project)
     assert set(before) < set(curve(project, "r0-f00"))  # with all that was told to nobody
     assert len(curve(project, "r0-f00")) == 100
-    assert records.LIVE not in run_of(project, NAME).data.tags
+    assert live.LIVE not in run_of(project, NAME).data.tags
     first = dump(project)
     look(project)
     assert project.track().skipped == RUNS
@@ -245,7 +252,7 @@ def curve(project: Project, split: str) -> list[tuple[int, int, float]]:
 
 
 def test_a_training_that_diverges_fails_in_the_same_run(project: Project, trainer: Trainer) -> None:
-    text = PARAMS.replace("lr: 0.01", "lr: 1.0e30").replace("epochs: 2500", "epochs: 40")
+    text = PARAMS.replace("lr: 0.01", "lr: 1.0e30").replace("epochs: 200", "epochs: 40")
     (project.root / paths.PARAMS).write_text(text)
     with trainer.running() as process:
         wait_for(lambda: status(project) == "running")
@@ -276,7 +283,8 @@ def test_tracking_leaves_a_training_alone_that_goes_on(project: Project, trainer
         assert begun < ids(project)
         elsewhere = project.root.with_name("it's a")  # its path is the beginning of this one's
         elsewhere.mkdir()
-        tracking.track(project.config, elsewhere, {"MLFLOW_TRACKING_URI": project.uri})
+        other = Environment(tracking_uri=project.uri)
+        tracker.track(project.config, elsewhere, other)
         assert begun < ids(project)
         trainer.finish(process)
     look(project)
@@ -325,48 +333,41 @@ def test_a_killed_training_that_nobody_repeats_is_deleted_by_track(
 
 def test_a_killed_follower_and_then_another(project: Project, trainer: Trainer) -> None:
     """Two real ones: the second takes up the runs of the first, and ends with Ctrl-C."""
+
+    def follower() -> Any:
+        arguments = (project.root, "track", "--follow", "--interval", "0.1")
+        process = trainer.processes.Process(target=forked.foldwise, args=arguments)
+        process.start()
+        return process
+
+    said = project.root / forked.SAID
     with trainer.waiting() as process:
-        first = trainer.processes.Process(target=tracking.follow, args=(project.root, {}, 0.1))
-        first.start()
+        first = follower()
         wait_for(lambda: len(ids(project)) >= 3)
         first.kill()
         first.join()
         begun = ids(project)
-        with following(project) as second:
-            assert second.stdout is not None
-            assert second.stdout.readline().startswith(f"{NAME}: epoch ")
-            trainer.go_on(process)
-            wait_for(lambda: "RUNNING" not in statuses(project).values())
-            time.sleep(1)  # another look, which says what the last one mirrored
-            second.send_signal(signal.SIGINT)
-            said, errors = second.communicate(timeout=60)
-    assert (second.returncode, errors.strip()) == (
-        0,
-        "watching .foldwise/live/ for trainings; Ctrl-C ends it",
-    )
-    assert f"{NAME}: complete; epoch 2500 of 2500" in said
-    evaluated(project)
+        said.unlink()
+        second = follower()
+        wait_for(lambda: said.exists() and f"{NAME}: epoch " in said.read_text())
+        trainer.go_on(process)
+        wait_for(lambda: "RUNNING" not in statuses(project).values())
+        wait_for(lambda: f"{NAME}: complete; epoch {EPOCHS} of {EPOCHS}" in said.read_text())
+        os.kill(second.pid, signal.SIGINT)
+        second.join(PATIENCE)
+    assert second.exitcode == 0
+    first_line, *others = said.read_text().splitlines()
+    assert first_line == "watching .foldwise/live/ for trainings; Ctrl-C ends it"
+    assert all(line.startswith(f"{NAME}: ") for line in others)
+    trainer.finish(process)
     project.track()
     assert begun <= ids(project)
     assert_as_if_never_watched(project)
 
 
-def following(project: Project) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "foldwise.cli", "track", "--follow", "--interval", "0.1"],
-        cwd=project.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_track_killed_in_the_middle_of_taking_over(
     project: Project, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     def die(*_: object, **__: object) -> None:
         raise Killed
 
@@ -392,16 +393,9 @@ def test_a_journal_that_cannot_be_written_stops_no_training(
     folder = project.root / paths.LIVE
     folder.parent.mkdir()
     folder.write_text("not a folder")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "pipeline/train.py"), NAME],
-        cwd=project.root,
-        env={**os.environ, **WORKERS},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr.count("cannot be watched; it goes on") == 1
-    evaluated(project)
+    with trainer.running() as process:
+        trainer.finish(process)
+    assert (project.root / forked.SAID).read_text().count("cannot be watched; it goes on") == 1
     look(project)
     assert project.track().created == RUNS
 
@@ -425,78 +419,56 @@ def test_a_server_that_dies_and_comes_back(
     project: Project, trainer: Trainer, empty_database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The training goes on meanwhile; the follower says so, and makes up for what it missed."""
-    shutil.copy(empty_database, project.root / "server.db")
-    port = free_port()
-    environ = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
-    server = replace(project, environ=environ)
-    command = server_command(project.root, port)
+    folder = project.root / "server"
+    folder.mkdir()
+    shutil.copy(empty_database, folder)
+    server = Server(f"{place.SQLITE}{folder / place.DATABASE}", folder)
+    served = project.on(server.uri)
 
     def looks(process: Any) -> Iterator[bool]:
-        with serving(project.root, port, command):
-            yield True
-            assert statuses(server)["parent"] == "RUNNING"
+        yield True
+        assert statuses(served)["parent"] == "RUNNING"
+        server.kill()
         trainer.finish(process)
         yield True
         yield True
-        with serving(project.root, port, command):
-            deadline = time.monotonic() + 60
-            while statuses(server)["parent"] == "RUNNING":
-                assert time.monotonic() < deadline
-                yield True
-            tracking.track(project.config, project.root, environ)
-            compare.update(content(server))
+        server.start()
+        deadline = time.monotonic() + PATIENCE
+        while statuses(served)["parent"] == "RUNNING":
+            assert time.monotonic() < deadline
+            yield True
+        served.track()
+        seen.update(content(served))
 
-    compare: dict[str, object] = {}
-    with trainer.waiting() as process:
-        script = looks(process)
-        tracking.follow(project.root, environ, 0.1, lambda: next(script, False))
+    seen: dict[str, object] = {}
+    try:
+        with trainer.waiting() as process:
+            script = looks(process)
+            watching.follow(project.root, served.environment, 0.1, lambda: next(script, False))
+    finally:
+        server.kill()
     said = capsys.readouterr().out
     assert said.count("does not answer") == 1
     assert said.count("works again") == 1
     assert "View run" not in said
     project.track()
-    assert content(project) == compare
+    assert content(project) == seen
 
 
 def test_the_ui_with_a_follower_ends_as_one(project: Project, trainer: Trainer) -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "foldwise.cli", "ui", "--follow", "--port", str(port)]
-    with trainer.waiting(), serving(project.root, port, command) as process:
-        wait_for(lambda: statuses(project).get("parent") == "RUNNING")
-        assert len(psutil.Process(process.pid).children()) >= 2  # the follower, and a worker
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(timeout=60)
-        wait_for(lambda: not group(process.pid))
-
-
-@contextmanager
-def serving(root: Path, port: int, command: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """A server that answers, in a process group of its own; killed at the end."""
-    with subprocess.Popen(
-        command,
-        cwd=root,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    arguments = (project.root, "ui", "--follow", "--port", str(free_port()))
+    with trainer.waiting():
+        server = trainer.processes.Process(target=forked.foldwise, args=arguments)
+        server.start()
         try:
-            wait_for(lambda: answers(port))
-            yield process
+            wait_for(lambda: statuses(project).get("parent") == "RUNNING")
+            wait_for(lambda: len(psutil.Process(server.pid).children()) >= 2)  # and a worker
+            os.killpg(server.pid, signal.SIGINT)
+            server.join(PATIENCE)
+            wait_for(lambda: not group(server.pid))
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def server_command(root: Path, port: int) -> list[str]:
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{root}/server.db"]
-    return [*command, "--artifacts-destination", (root / "server").as_uri()]
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        return int(free.getsockname()[1])
+                os.killpg(server.pid, signal.SIGKILL)
 
 
 def group(leader: int) -> list[int]:
@@ -507,10 +479,3 @@ def group(leader: int) -> list[int]:
             if os.getpgid(process.pid) == leader and process.info["status"] != "zombie":
                 alive.append(process.pid)
     return alive
-
-
-def answers(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/health", timeout=5).ok
-    except requests.RequestException:
-        return False

@@ -58,6 +58,7 @@ def test_shares_are_shown_in_percent_and_their_differences_in_points() -> None:
     assert numbers.difference(-0.01234, ACCURACY) == "−1.23 pp"
     assert numbers.difference(0.0123, ACCURACY, 3, "-") == "1.2 pp"
     assert numbers.difference_interval((-0.0311, 0.0811), ACCURACY) == "[−3.11, +8.11] pp"
+    assert numbers.estimate(0.025, (-0.0311, 0.0811), ACCURACY) == "+2.50 [−3.11, +8.11] pp"
     assert numbers.span((-0.0311, 0.0811), ACCURACY) == "−3.11 to +8.11 pp"
     assert numbers.margin(0.0025, ACCURACY) == "±0.25 pp"
 

@@ -24,17 +24,8 @@ from foldwise.datasets.transfer import Limits, Unavailable, is_address, obtain
 
 
 @dataclass(frozen=True)
-class Job:
-    """One data set to be downloaded.
-
-    Attributes:
-        name: its key in params.yaml.
-        dataset: its editions.
-        allow_synthetic: whether the stand-in may take its place.
-        folder: where the files go.
-        mirror: folder or address to try first, None for none.
-        limits: what bounds each transfer.
-    """
+class _Job:
+    """What `download` is asked for."""
 
     name: str
     dataset: DatasetConfig
@@ -74,7 +65,7 @@ def download(
     readers.module(name)  # an unknown name fails before anything is downloaded
     mirror = mirror_of(data, environment)
     old = _start(folder)
-    job = Job(name, dataset, data.allow_synthetic, folder, mirror, limits or Limits())
+    job = _Job(name, dataset, data.allow_synthetic, folder, mirror, limits or Limits())
     result = _first_edition(job)
     _remove(folder, (old | declared(dataset)) - set(result.files))
     provenance.write(folder, result)
@@ -102,7 +93,7 @@ def declared(dataset: DatasetConfig) -> set[str]:
 # --- editions ---------------------------------------------------------------------------------
 
 
-def _first_edition(job: Job) -> Provenance:
+def _first_edition(job: _Job) -> Provenance:
     """The first edition that can be had, its files in the job's folder."""
     tried: list[str] = []
     for label, edition in job.dataset.editions.items():
@@ -117,23 +108,19 @@ def _first_edition(job: Job) -> Provenance:
             tried.append(f"  {label}:\n{reasons}")
             continue
         if tried:
-            _say(
-                "\n".join(
-                    [f"{job.name}: using edition '{label}', as others cannot be had:", *tried]
-                )
-            )
+            _say(f"{job.name}: using edition '{label}', as others cannot be had:", *tried)
         return result
     raise DataError(_refusal(job, tried))
 
 
-def _edition(job: Job, label: str, edition: Edition) -> Provenance:
+def _edition(job: _Job, label: str, edition: Edition) -> Provenance:
     for name, file in edition.files.items():
         _get(job, name, file)
     facts = {n: RawFile(url=f.url, sha256=f.sha256, size=f.size) for n, f in edition.files.items()}
     return Provenance(dataset=job.name, edition=label, synthetic=False, files=facts)
 
 
-def _get(job: Job, name: str, file: File) -> None:
+def _get(job: _Job, name: str, file: File) -> None:
     """Put one file into the folder, from the first source that has it."""
     target = job.folder / name
     if _intact(target, file):
@@ -163,7 +150,7 @@ def sources(name: str, file: File, mirror: str | None) -> list[str]:
     return [*dict.fromkeys([str(folder / file.mirror_path), str(folder / name)]), *own]
 
 
-def _synthesize(job: Job, edition: Edition) -> Provenance:
+def _synthesize(job: _Job, edition: Edition) -> Provenance:
     """Write the stand-in aside, then move its files into the folder."""
     with tempfile.TemporaryDirectory(dir=job.folder, prefix=".synthetic-") as aside:
         readers.module(job.name).synthesize(Path(aside), edition.rows)
@@ -221,12 +208,12 @@ def _remove(folder: Path, names: Iterable[str]) -> None:
 # --- messages ---------------------------------------------------------------------------------
 
 
-def _say(text: str) -> None:
+def _say(*lines: str) -> None:
     """Write to standard error, above any progress bar."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write("\n".join(lines), file=sys.stderr)
 
 
-def _synthetic_warning(job: Job, tried: list[str]) -> str:
+def _synthetic_warning(job: _Job, tried: list[str]) -> str:
     name = job.name
     if not tried:
         return f"{name}: synthetic data, as params.yaml asks; results say nothing about the real."
@@ -246,14 +233,14 @@ def _synthetic_warning(job: Job, tried: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _refusal(job: Job, tried: list[str]) -> str:
+def _refusal(job: _Job, tried: list[str]) -> str:
     refused = SYNTHETIC in job.dataset.editions and not job.allow_synthetic
     why = "; data.allow_synthetic is false" if refused else ""
     lines = [f"{job.name}: no edition can be had{why}.", "Tried:", *(tried or ["  nothing"])]
     return "\n".join([*lines, _remedy(job)])
 
 
-def _remedy(job: Job) -> str:
+def _remedy(job: _Job) -> str:
     """Where to put which file."""
     root = job.mirror if job.mirror and not is_address(job.mirror) else "MIRROR"
     lines = [

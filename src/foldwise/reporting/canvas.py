@@ -246,10 +246,10 @@ def inline(table: pd.DataFrame) -> alt.InlineData:
     return alt.InlineData(values=records, format=alt.JsonDataFormat(type="json"))
 
 
-def sampled(table: pd.DataFrame, group: str) -> pd.DataFrame:
-    """About ten epochs of each line, for the table below a chart."""
+def sampled(table: pd.DataFrame, group: str, columns: list[str], count: int = 10) -> pd.DataFrame:
+    """About so many points of each line, for the table below a chart."""
     parts = [
-        part.iloc[np.unique(np.linspace(0, len(part) - 1, min(10, len(part))).astype(int))]
+        part.iloc[np.unique(np.linspace(0, len(part) - 1, min(count, len(part))).astype(int))]
         for _, part in table.groupby(group, sort=False)
     ]
-    return pd.concat(parts)[[group, "epoch", "mean", "low", "high", "splits"]]
+    return pd.concat(parts)[columns]

@@ -22,6 +22,7 @@ from foldwise.reporting.canvas import (
     inline,
     layered,
     on_white,
+    sampled,
     tooltips,
     variant_colours,
     variant_dashes,
@@ -229,7 +230,7 @@ def _figure(study: StudyResults, place: str, part: pd.DataFrame, quantity: Quant
         title=marked(f"{place.capitalize()}: {quantity.title(ends)}", study.comparison.synthetic),
         note=f"{quantity.note} {_of_how_many(study)}",
         chart=chart.properties(height=HEIGHT),
-        table=_sampled(drawn),
+        table=sampled(drawn, "variant", drawn.columns.tolist(), 5),
         keys=_keys(study, part),
     )
 
@@ -274,7 +275,7 @@ def _percentiles(study: StudyResults, place: str, part: pd.DataFrame, note: str)
         title=marked(f"{place.capitalize()}: {title}", study.comparison.synthetic),
         note=note,
         chart=layered(band, *edges, line).properties(height=HEIGHT),
-        table=_sampled(drawn),
+        table=sampled(drawn, "variant", drawn.columns.tolist(), 5),
         keys=_keys(study, part),
     )
 
@@ -312,12 +313,3 @@ def _ends(part: pd.DataFrame, column: str) -> Ends:
 def _keys(study: StudyResults, part: pd.DataFrame) -> tuple[Key, ...]:
     present = set(part["variant"])
     return tuple(key for key in variant_keys(study) if key.label in present)
-
-
-def _sampled(drawn: pd.DataFrame) -> pd.DataFrame:
-    """Five steps of every variant, for the table below a chart."""
-    parts = [
-        rows.iloc[np.unique(np.linspace(0, len(rows) - 1, 5).astype(int))]
-        for _, rows in drawn.groupby("variant", sort=False)
-    ]
-    return pd.concat(parts)

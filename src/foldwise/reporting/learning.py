@@ -26,6 +26,7 @@ from foldwise.wording.sentences import marked
 COLOURS = {"training": "#d97706", "validation": "#3b82c4"}
 DASHES = {"training": DASHED, "validation": SOLID}
 HEIGHT = 210  # pixels
+SHOWN = ["epoch", "mean", "low", "high", "splits"]
 
 Bands = dict[str, pd.DataFrame]  # variant -> epoch, mean, low, high, splits
 
@@ -102,7 +103,7 @@ def _by_variant(
         title=marked(title, study.comparison.synthetic),
         note=note,
         chart=chart.properties(height=HEIGHT),
-        table=sampled(table, "variant"),
+        table=sampled(table, "variant", ["variant", *SHOWN]),
         keys=variant_keys(study),
     )
 
@@ -136,7 +137,7 @@ def _loss_figure(
         title=marked(f"{result.name}: {_loss_story(result, held_out)}", study.comparison.synthetic),
         note=f"Loss in evaluation mode after each epoch: mean over {splits} splits; {BAND_NOTE}.",
         chart=chart.properties(height=HEIGHT),
-        table=sampled(table, "rows"),
+        table=sampled(table, "rows", ["rows", *SHOWN]),
         keys=keys,
     )
 

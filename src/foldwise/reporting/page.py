@@ -26,7 +26,7 @@ from foldwise.reporting.tidy import run_of
 from foldwise.results.comparisons import Pair
 from foldwise.results.studies import StudyResults
 from foldwise.wording import evidence, numbers, results
-from foldwise.wording.sentences import Context, direction, marked, protocol, versus
+from foldwise.wording.sentences import Context, directed, marked, protocol, versus
 
 # What the page needs of the bundle.
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
@@ -47,25 +47,7 @@ class PairView:
 
 @dataclass(frozen=True)
 class StudyView:
-    """One study as the page shows it.
-
-    Attributes:
-        name: the study.
-        title: the same; on synthetic data it says so.
-        protocol: in one sentence.
-        metric: title of the primary one.
-        splits: how many the means are over.
-        verdicts: verdict and sentence of every pair.
-        columns: headings of the results table.
-        lines: the results table, a line for each variant.
-        test_rows: how many rows the test accuracy is of; 0 where there is none.
-        pairs: the comparisons that were made.
-        sections: heading → figures of the variants.
-        introduction: to what was measured inside the networks.
-        claims: what it says about the notebook's claim.
-        panels: its charts.
-        settings: the protocol as rows of a table.
-    """
+    """One study as the page shows it; `test_rows` is 0 where there are none."""
 
     name: str
     title: str
@@ -198,12 +180,8 @@ def _titles(chosen: Callable[[Metric], bool]) -> str:
 
 def _better(studies: Sequence[StudyResults]) -> str:
     """What a difference above 0 says, for the primary metrics of the studies."""
-    metrics = [METRICS[name] for name in dict.fromkeys(s.comparison.metric for s in studies)]
-    titles = [
-        metric.title if metric.direction == 1 else f"{metric.title} ({direction(metric)})"
-        for metric in metrics
-    ]
-    return " or ".join(titles)
+    names = dict.fromkeys(study.comparison.metric for study in studies)
+    return " or ".join(directed(METRICS[name]) for name in names)
 
 
 # --- HTML -------------------------------------------------------------------------------------
@@ -231,7 +209,7 @@ def _bound(content: Any) -> Any:
     """Text in which no line breaks between a number and its unit."""
     if not isinstance(content, str) or isinstance(content, Markup):
         return content
-    return re.sub(r"(?<=[\d\]]) (?=%|pp\b)", "\u00a0", content)
+    return re.sub(r"(?<=[\d\]]) (?=%|pp\b|nats\b)", "\u00a0", content)
 
 
 def _identifier(study: str, figure: Figure) -> str:

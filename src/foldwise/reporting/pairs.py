@@ -100,15 +100,10 @@ def _overview_table(studies: Iterable[StudyResults], in_ropes: bool) -> pd.DataF
                     "verdict": pair.verdict,
                     **dict(zip(("mean", "low", "high", "rope"), drawn, strict=True)),
                     "splits": len(pair.differences),
-                    "answer": _answer(pair, metric),
+                    "answer": f"{pair.verdict}: {numbers.estimate(pair.mean, pair.ci95, metric)}",
                 }
             )
     return pd.DataFrame(rows).assign(row=range(len(rows)))
-
-
-def _answer(pair: Pair, metric: Metric) -> str:
-    mean = numbers.difference(pair.mean, metric)
-    return f"{pair.verdict}: {mean} {numbers.difference_interval(pair.ci95, metric)}"
 
 
 def _overview_marks(table: pd.DataFrame, left: int, title: str) -> list[alt.Chart]:

@@ -40,7 +40,7 @@ class Gap(Record):
     loss: float
 
 
-class TestScores(Record):
+class OnTestRows(Record):
     """Scores on the test rows: of the model that saw all training rows, and of the folds'."""
 
     refit_accuracy: float
@@ -79,7 +79,7 @@ class Metrics(Record):
     train_loss: float | None = None
     gap: Gap | None = None
     recall: dict[str, float] = Field(default_factory=dict)
-    test: TestScores | None = None
+    test: OnTestRows | None = None
 
     @property
     def complete(self) -> bool:

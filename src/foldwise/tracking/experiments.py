@@ -132,9 +132,7 @@ def supersede(
     return superseded
 
 
-def table(
-    uri: str, study: str | None = None, environment: Environment | None = None
-) -> pd.DataFrame:
+def table(uri: str, environment: Environment, study: str | None = None) -> pd.DataFrame:
     """Every run of a store, or of one study: a line each, with its tags and latest metrics.
 
     Columns: run_id, study, variant, role, split, status, current, spec, outputs, metrics.*.
@@ -142,7 +140,7 @@ def table(
     Raises:
         TrackingError: the store is not there, cannot be reached or read.
     """
-    with store.reading(uri, environment or Environment.read()):
+    with store.reading(uri, environment):
         client = MlflowClient(uri)
         return pd.DataFrame([_line(run) for run in search(client, studies(client, study), "")])
 

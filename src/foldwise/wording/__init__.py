@@ -5,5 +5,9 @@ For the terminal, the report, the README and MLflow. Nothing here reads or write
 - `numbers`: a number in the unit of what it measures.
 - `tables`: aligned text and Markdown.
 - `sentences`: what a comparison says, and the protocol behind it.
+- `evidence`: every number of a comparison.
 - `results`: the results of studies.
+- `revisions`: comparisons across commits.
+- `notes`: descriptions in MLflow.
+- `predictions`: predictions for a file's rows.
 """

@@ -102,13 +102,11 @@ def in_unit(value: float | None, metric: Metric, digits: int = 3) -> str:
     return _scaled(value, shown, digits) + (shown.score if known(value) else "")
 
 
-def interval(ends: Interval | None, metric: Metric, digits: int = 3) -> str:
+def interval(ends: Interval | None, metric: Metric) -> str:
     """An interval of scores: `[38.0, 41.6] %`."""
     if ends is None:
         return NONE
-    shown = scale(metric)
-    low, high = (_scaled(end, shown, digits) for end in ends)
-    return f"[{low}, {high}]{shown.score}"
+    return f"[{_ends(ends, metric, ', ', 3, '-')}]{scale(metric).score}"
 
 
 def difference(value: float | None, metric: Metric, digits: int = 4, sign: str = "+") -> str:
@@ -128,22 +126,27 @@ def difference_interval(ends: Interval | None, metric: Metric) -> str:
     """An interval of differences: `[+4.74, +8.29] pp`."""
     if ends is None:
         return NONE
-    shown = scale(metric)
-    low, high = (_scaled(end, shown, 4, "+") for end in ends)
-    return f"[{low}, {high}]{shown.difference}"
+    return f"[{_ends(ends, metric, ', ')}]{scale(metric).difference}"
+
+
+def estimate(value: float, ends: Interval, metric: Metric) -> str:
+    """A difference and its interval, with the unit once: `+6.51 [+4.74, +8.29] pp`."""
+    return f"{_scaled(value, scale(metric), 4, '+')} {difference_interval(ends, metric)}"
 
 
 def span(ends: Interval, metric: Metric) -> str:
-    """The same in words: `+4.74 to +8.29 pp`."""
-    shown = scale(metric)
-    low, high = (_scaled(end, shown, 4, "+") for end in ends)
-    return f"{low} to {high}{shown.difference}"
+    """An interval of differences in words: `+4.74 to +8.29 pp`."""
+    return f"{_ends(ends, metric, ' to ')}{scale(metric).difference}"
 
 
 def margin(rope: float, metric: Metric) -> str:
     """A region around no difference: `±1 pp`."""
     shown = scale(metric)
     return f"±{shown.factor * rope:g}{shown.difference}"
+
+
+def _ends(ends: Interval, metric: Metric, between: str, digits: int = 4, sign: str = "+") -> str:
+    return between.join(_scaled(end, scale(metric), digits, sign) for end in ends)
 
 
 def _scaled(value: float | None, shown: Scale, digits: int, sign: str = "-") -> str:

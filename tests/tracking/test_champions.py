@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,27 +11,22 @@ from typing import Any
 import mlflow.pyfunc
 import numpy as np
 import pytest
+from fabricate import TINY, Cache, write_comparison, write_variant
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
-from projects import (
-    Killed,
-    Project,
-    complete_run,
-    evaluate,
-    fabricate,
-    interrupt,
-    raise_killed,
-    run_of,
-    runs_of,
-)
+from projects import Killed, Project, interrupt, raise_killed, run_of, runs_of
 
-from foldwise import results, tracking
-from foldwise.core import files, paths
+from foldwise.core import git, paths
+from foldwise.core.environment import Environment
 from foldwise.core.errors import ConfigError, TrackingError
-from foldwise.tracking import champions as registry
-from foldwise.tracking import place
+from foldwise.results import comparisons
+from foldwise.results.comparisons import Pair, Refused
+from foldwise.statistics import Verdict
+from foldwise.tracking import champions, place, tracker
+from foldwise.tracking.summary import Summary
 
 PLAIN, DROPOUT = "tiny-plain", "tiny-dropout"
+MEMBERS = (PLAIN, DROPOUT, "tiny-other")
 
 
 def versions(project: Project, study: str = "tiny") -> list[ModelVersion]:
@@ -43,50 +37,34 @@ def versions(project: Project, study: str = "tiny") -> list[ModelVersion]:
 def champion(project: Project, study: str = "tiny") -> ModelVersion | None:
     """The holder of the alias."""
     aliases = project.client.get_registered_model(study).aliases
-    number = aliases.get(tracking.CHAMPION)
+    number = aliases.get(place.CHAMPION)
     return None if number is None else project.client.get_model_version(study, str(number))
 
 
 def holder(project: Project) -> str | None:
-    found = champion(project)
-    return found.tags["variant"] if found else None
-
-
-def compare(project: Project, verdict: str, a: str = PLAIN, b: str = DROPOUT) -> None:
-    """The study's comparisons, with one pair."""
-    pair = {"a": a, "b": b, "kind": "baseline", "verdict": verdict}
-    pair["sentence"] = f"{verdict}: {b} against {a}; and so on."
-    files.write_json(project.root / paths.comparison("tiny"), {"study": "tiny", "pairs": [pair]})
+    held = champion(project)
+    return held.tags["variant"] if held else None
 
 
 def promote(project: Project, variant: str, **options: Any) -> str:
-    return tracking.promote(project.config, project.root, {}, variant, **options)
-
-
-@pytest.fixture(scope="module")
-def pair(
-    tmp_path_factory: pytest.TempPathFactory, original: Project, empty_database: Path
-) -> Project:
-    """Both variants of the study, mirrored but without comparisons; for copying only."""
-    root = tmp_path_factory.mktemp("pair")
-    for folder in ("runs", "metrics"):
-        shutil.copytree(original.root / folder, root / folder)
-    shutil.copy(empty_database, root / place.DATABASE)
-    return Project(root, original.config).only(PLAIN, DROPOUT)
+    return champions.promote(project.config, project.root, Environment(), variant, **options)
 
 
 @pytest.fixture
-def both(pair: Project, tmp_path: Path) -> Project:
-    """Both variants in a store of their own, not tracked yet."""
-    shutil.copytree(pair.root, tmp_path / "project")
-    return Project(tmp_path / "project", pair.config)
+def both(original: Project, empty_database: Path, tmp_path: Path) -> Project:
+    """Both variants of the study in a store of their own, not tracked and not compared yet."""
+    root = tmp_path / "project"
+    for folder in (paths.RUNS, paths.METRICS):
+        shutil.copytree(original.root / folder, root / folder)
+    shutil.copy(empty_database, root / place.DATABASE)
+    return Project(root, original.config).only(PLAIN, DROPOUT)
 
 
 # --- what is registered -----------------------------------------------------------------------
 
 
 def test_every_variant_has_a_version_of_its_study(
-    tracked: tuple[Project, tracking.Summary],
+    tracked: tuple[Project, Summary],
 ) -> None:
     project, summary = tracked
     assert summary.registered == 3
@@ -105,7 +83,7 @@ def test_every_variant_has_a_version_of_its_study(
 
 
 def test_a_version_says_where_it_came_from_and_how_good_it_is(
-    tracked: tuple[Project, tracking.Summary],
+    tracked: tuple[Project, Summary],
 ) -> None:
     project, _ = tracked
     parent = run_of(project, DROPOUT)
@@ -118,7 +96,7 @@ def test_a_version_says_where_it_came_from_and_how_good_it_is(
     assert "accuracy_sd" in dropout.tags
     assert "SYNTHETIC" in dropout.description
     assert "SD over 4 splits" in dropout.description
-    assert "Helps: by much." in dropout.description
+    assert "- Helps: tiny-dropout against tiny-plain" in dropout.description
 
 
 def test_a_version_is_the_logged_model_of_its_run(loading: Project) -> None:
@@ -133,17 +111,7 @@ def test_a_version_is_the_logged_model_of_its_run(loading: Project) -> None:
 
 
 def test_a_variant_that_failed_has_no_version(project: Project) -> None:
-    run = complete_run(project.config.variant(PLAIN), 0)
-    failed = replace(
-        run,
-        manifest={**run.manifest, "status": "failed", "reason": "loss is NaN in epoch 3"},
-        history=run.history.iloc[:0],
-        predictions=run.predictions.iloc[:0],
-        weights={},
-        timeline=run.timeline.iloc[:0],
-    )
-    results.write(project.root / paths.run(PLAIN), failed)
-    evaluate(project.root, PLAIN, failed)
+    project.fail(PLAIN, "loss is NaN in epoch 3")
     assert project.track().registered == 0
     assert project.client.search_registered_models() == []
 
@@ -151,61 +119,79 @@ def test_a_variant_that_failed_has_no_version(project: Project) -> None:
 # --- who is champion --------------------------------------------------------------------------
 
 A, B, C, D = "base", "better", "best", "other"
-MEANS = {A: 0.7, B: 0.8, C: 0.9, D: 0.6}
+MERITS = {A: 0.7, B: 0.8, C: 0.9, D: 0.6}
 
 
-def says(a: str, verdict: str, b: str) -> dict[str, str]:
-    return {"a": a, "b": b, "verdict": verdict, "sentence": f"{a} {verdict} {b}"}
+def says(a: str, verdict: Verdict, b: str) -> Pair:
+    return Pair.model_construct(a=a, b=b, verdict=verdict)
 
 
-REFUSED = {"a": A, "b": B, "refused": "other splits"}
-CASES = {
-    "nobody yet": (None, MEANS, [], A),
-    "nobody yet, and one helps": (None, MEANS, [says(A, "Helps", B)], B),
+CASES: dict[str, tuple[str | None, dict[str, float], list[Pair], str]] = {
+    "nobody yet": (None, MERITS, [], A),
+    "nobody yet, and one helps": (None, MERITS, [says(A, "Helps", B)], B),
     "nobody yet, and the baseline failed": (None, {B: 0.8}, [], A),
-    "helps": (A, MEANS, [says(A, "Helps", B)], B),
-    "hurts, the other way round": (B, MEANS, [says(B, "Hurts", A)], B),
-    "the champion hurts": (B, MEANS, [says(A, "Hurts", B)], A),
-    "practically the same": (A, MEANS, [says(A, "Practically the same", B)], A),
-    "inconclusive": (A, MEANS, [says(A, "Inconclusive", B)], A),
-    "refused": (A, MEANS, [REFUSED], A),
-    "the best of several": (A, MEANS, [says(A, "Helps", B), says(A, "Helps", C)], C),
-    "the best of those that help": (A, MEANS, [says(A, "Helps", B), says(A, "Inconclusive", C)], B),
-    "from step to step": (A, MEANS, [says(A, "Helps", B), says(B, "Helps", C)], C),
-    "better than another, not than the champion": (B, MEANS, [says(A, "Helps", C)], B),
+    "helps": (A, MERITS, [says(A, "Helps", B)], B),
+    "hurts, the other way round": (B, MERITS, [says(B, "Hurts", A)], B),
+    "the champion hurts": (B, MERITS, [says(A, "Hurts", B)], A),
+    "practically the same": (A, MERITS, [says(A, "Practically the same", B)], A),
+    "inconclusive": (A, MERITS, [says(A, "Inconclusive", B)], A),
+    "the best of several": (A, MERITS, [says(A, "Helps", B), says(A, "Helps", C)], C),
+    "the best of those that help": (
+        A,
+        MERITS,
+        [says(A, "Helps", B), says(A, "Inconclusive", C)],
+        B,
+    ),
+    "from step to step": (A, MERITS, [says(A, "Helps", B), says(B, "Helps", C)], C),
+    "better than another, not than the champion": (B, MERITS, [says(A, "Helps", C)], B),
     "better, but without a version": (A, {A: 0.7}, [says(A, "Helps", B)], A),
-    "the champion is gone from the study": ("gone", MEANS, [says(A, "Helps", B)], "gone"),
-    "in a circle, if that could be": (A, MEANS, [says(A, "Helps", B), says(A, "Hurts", B)], B),
+    "the champion is gone from the study": ("gone", MERITS, [says(A, "Helps", B)], "gone"),
+    "in a circle, if that could be": (A, MERITS, [says(A, "Helps", B), says(A, "Hurts", B)], B),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_who_takes_the_alias(case: str) -> None:
-    before, means, pairs, after = CASES[case]
-    found, why = registry.successor(before, A, means, pairs)
-    assert found == after
-    assert why
+    before, merits, pairs, after = CASES[case]
+    succession = champions.successor(before, A, merits, pairs)
+    assert succession.variant == after
+    assert succession.first == (before is None and not succession.pair)
+    assert not succession.pair or after in (succession.pair.a, succession.pair.b)
+
+
+def test_a_pair_that_was_refused_moves_nothing(both: Project) -> None:
+    comparison = both.compare()
+    refused = Refused(a=PLAIN, b=DROPOUT, kind="baseline", refused="other splits")
+    comparisons.write_comparison(both.root, comparison.model_copy(update={"pairs": [refused]}))
+    both.track()
+    assert holder(both) == PLAIN
+    dropout = versions(both)[1]
+    assert dropout.tags["verdict"] == "refused"
+    assert "- other splits" in dropout.description
 
 
 def test_the_alias_follows_the_comparison(both: Project) -> None:
     assert both.track().notes == [
         "tiny: version 1 (tiny-plain) is champion: the study's baseline, for want of a champion"
     ]
-    compare(both, "Inconclusive")
+    both.compare(dropout="Inconclusive")
     assert both.track().notes == []
     assert holder(both) == PLAIN
-    compare(both, "Helps")
-    assert both.track().notes == [
-        "tiny: version 2 (tiny-dropout) is champion: Helps: tiny-dropout against tiny-plain"
-    ]
+    both.compare(dropout="Helps")
+    (note,) = both.track().notes
+    assert note.startswith(
+        "tiny: version 2 (tiny-dropout) is champion: Helps: tiny-dropout against tiny-plain changes"
+    )
+    assert note.endswith("pp)")
     plain, dropout = versions(both)
     assert dropout.tags["champion_by"] == "track"
-    assert dropout.tags["champion_why"] == "Helps: tiny-dropout against tiny-plain; and so on."
+    assert dropout.tags["champion_why"].startswith("Helps: tiny-dropout against tiny-plain")
+    assert dropout.tags["champion_why"] in dropout.description  # the whole verdict
     assert plain.tags["champion_until"] >= plain.tags["champion_since"]
-    compare(both, "Practically the same")
+    both.compare(dropout="Practically the same")
     assert both.track().notes == []
     assert holder(both) == DROPOUT
-    compare(both, "Hurts")
+    both.compare(dropout="Hurts")
     both.track()
     assert holder(both) == PLAIN
     assert "champion_until" not in versions(both)[0].tags
@@ -214,14 +200,14 @@ def test_the_alias_follows_the_comparison(both: Project) -> None:
 
 def test_the_alias_follows_new_results_of_its_variant(project: Project) -> None:
     first = project.track()
-    fabricate(project.root, project.config.variant(PLAIN), seed=1)
+    project.fabricate(PLAIN, seed=1)
     second = project.track()
     old, new = versions(project)
     outputs = [summary.tracked[PLAIN].outputs for summary in (first, second)]
     assert [version.tags["foldwise.outputs"] for version in (old, new)] == outputs
     assert [version.tags["foldwise.current"] for version in (old, new)] == ["false", "true"]
     assert champion(project).version == new.version
-    fabricate(project.root, project.config.variant(PLAIN), seed=0)
+    project.fabricate(PLAIN)
     assert project.track().registered == 0
     old, new = versions(project)
     assert [version.tags["foldwise.current"] for version in (old, new)] == ["true", "false"]
@@ -229,7 +215,7 @@ def test_the_alias_follows_new_results_of_its_variant(project: Project) -> None:
 
 
 def test_a_variant_that_is_not_there_keeps_its_version_and_the_alias(both: Project) -> None:
-    compare(both, "Helps")
+    both.compare(dropout="Helps")
     both.track()
     shutil.rmtree(both.root / paths.run(DROPOUT))
     both.track()
@@ -241,11 +227,40 @@ def test_a_variant_that_is_not_there_keeps_its_version_and_the_alias(both: Proje
     assert [version.tags["foldwise.current"] for version in versions(both)] == ["true", "false"]
 
 
+LOG_LOSS = replace(
+    TINY,
+    params=TINY.params.replace(
+        "comparison: {baseline: tiny-plain}",
+        "comparison: {metric: log_loss, rope: 0.01, baseline: tiny-plain}",
+    ).replace("variants:\n", "variants:\n  tiny-other: {study: tiny, hidden: [5]}\n"),
+    skills={"tiny-plain": 0.0, "tiny-dropout": 0.5, "tiny-other": 4.0},
+)
+
+
+def test_the_champion_follows_the_primary_metric(
+    fabricated: Cache, empty_database: Path, tmp_path: Path
+) -> None:
+    """Of two that help, the one with the lower log-loss."""
+    made = fabricated.copy(tmp_path, LOG_LOSS, only=MEMBERS, models=True)
+    shutil.copy(empty_database, tmp_path / place.DATABASE)
+    project = Project(tmp_path, made.config)
+    verdicts: dict[str, Verdict] = {"tiny-dropout": "Helps", "tiny-other": "Helps"}
+    write_comparison(tmp_path, LOG_LOSS, "tiny", verdicts)
+    (note,) = project.track().notes
+    assert "(tiny-other) is champion: Helps: tiny-other against tiny-plain" in note
+    held = champion(project)
+    assert held is not None
+    parent = run_of(project, "tiny-other").data.metrics
+    assert float(held.tags["log_loss"]) == pytest.approx(parent["log_loss"], rel=1e-5)
+    assert float(held.tags["log_loss_sd"]) > 0
+    assert f"Log-loss **{parent['log_loss']:.3f} nats**" in held.description
+
+
 # --- by hand ----------------------------------------------------------------------------------
 
 
 def test_given_by_hand_it_stays_until_it_is_given_by_hand_again(both: Project) -> None:
-    compare(both, "Inconclusive")
+    both.compare(dropout="Inconclusive")
     both.track()
     said = promote(both, DROPOUT, why="half the log-loss")
     assert said == "tiny: version 2 (tiny-dropout) is champion"
@@ -254,11 +269,11 @@ def test_given_by_hand_it_stays_until_it_is_given_by_hand_again(both: Project) -
     assert dropout.tags["champion_why"] == "half the log-loss"
     assert dropout.tags["champion_by"].endswith(", by hand")
     assert dropout.tags["champion_since"]
-    compare(both, "Hurts")
+    both.compare(dropout="Hurts")
     (note,) = both.track().notes
     assert "version 1 (tiny-plain) does not become champion (Hurts: tiny-dropout" in note
     assert "`foldwise promote` moves it" in note
-    fabricate(both.root, both.config.variant(DROPOUT), seed=1)
+    both.fabricate(DROPOUT, seed=1)
     both.track()
     assert champion(both).version == dropout.version
     promote(both, PLAIN)
@@ -267,12 +282,12 @@ def test_given_by_hand_it_stays_until_it_is_given_by_hand_again(both: Project) -
 
 
 def test_an_alias_set_in_the_user_interface_was_given_by_hand(both: Project) -> None:
-    compare(both, "Helps")
+    both.compare(dropout="Helps")
     both.track()
-    both.client.set_registered_model_alias("tiny", tracking.CHAMPION, "1")
+    both.client.set_registered_model_alias("tiny", place.CHAMPION, "1")
     assert "was made champion by hand" in both.track().notes[0]
     assert holder(both) == PLAIN
-    both.client.delete_registered_model_alias("tiny", tracking.CHAMPION)
+    both.client.delete_registered_model_alias("tiny", place.CHAMPION)
     both.track()
     assert holder(both) == DROPOUT
 
@@ -290,18 +305,14 @@ def test_promote_names_what_there_is(both: Project) -> None:
 # --- unclean origins --------------------------------------------------------------------------
 
 
-def git(root: Path, *arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
-
-
 @pytest.fixture
 def checkout(project: Project) -> Project:
     """A git repository with a committed setting; results are ignored."""
     (project.root / ".gitignore").write_text("/runs/\n/mlflow.db*\n/mlartifacts/\n/.dvc/\n")
     (project.root / "params.yaml").write_text("a: 1\n")
-    git(project.root, "init", "-q")
-    git(project.root, "add", "-A")
-    git(project.root, "commit", "-qm", "start")
+    git.run(project.root, "init", "-q")
+    git.run(project.root, "add", "-A")
+    git.run(project.root, "commit", "-qm", "start")
     return project
 
 
@@ -313,7 +324,7 @@ def test_a_dirty_tree_takes_no_alias_until_it_is_committed(checkout: Project) ->
     assert versions(checkout)[0].tags["dirty"] == "true"
     with pytest.raises(TrackingError, match="commit them and `foldwise track`"):
         promote(checkout, PLAIN)
-    git(checkout.root, "commit", "-qam", "two")
+    git.run(checkout.root, "commit", "-qam", "two")
     checkout.track()
     (version,) = versions(checkout)
     assert version.tags["dirty"] == "false"
@@ -321,14 +332,14 @@ def test_a_dirty_tree_takes_no_alias_until_it_is_committed(checkout: Project) ->
     (checkout.root / "params.yaml").write_text("a: 3\n")
     checkout.track()
     assert versions(checkout)[0].tags["dirty"] == "false"
-    fabricate(checkout.root, checkout.config.variant(PLAIN), seed=1)
+    checkout.fabricate(PLAIN, seed=1)
     assert "version 2" in checkout.track().notes[0]
     assert champion(checkout).version == version.version
 
 
 def test_an_experiment_in_the_workspace_takes_no_alias(checkout: Project) -> None:
-    environ = {"DVC_EXP_NAME": "bold-idea", "DVC_EXP_BASELINE_REV": "abc"}
-    summary = tracking.track(checkout.config, checkout.root, environ)
+    here = Environment(experiment="bold-idea", baseline_rev="abc")
+    summary = tracker.track(checkout.config, checkout.root, here)
     assert "`dvc exp apply bold-idea`" in summary.notes[0]
     assert champion(checkout) is None
     assert versions(checkout)[0].tags["experiment"] == "bold-idea"
@@ -343,8 +354,8 @@ def test_an_experiment_in_the_workspace_takes_no_alias(checkout: Project) -> Non
 def test_a_queued_experiment_is_registered_and_no_more(checkout: Project) -> None:
     checkout.track()
     folder = checkout.root / ".dvc" / "tmp" / "exps" / "temp" / "tmpabc"
-    fabricate(folder, checkout.config.variant(PLAIN), seed=1)
-    summary = tracking.track(checkout.config, folder, {"DVC_EXP_NAME": "bold-idea"})
+    write_variant(folder, checkout.config.variant(PLAIN), models=True, seed=1)
+    summary = tracker.track(checkout.config, folder, Environment(experiment="bold-idea"))
     assert (summary.registered, summary.notes) == (1, [])
     main, experiment = versions(checkout)
     assert (main.tags["foldwise.current"], experiment.tags["foldwise.current"]) == ("true", "false")
@@ -372,7 +383,7 @@ def state(project: Project) -> list[tuple[Any, ...]]:
     held = champion(project)
     return [
         (
-            {k: v for k, v in version.tags.items() if k not in (registry.SINCE, registry.UNTIL)},
+            {k: v for k, v in version.tags.items() if k not in (champions.SINCE, champions.UNTIL)},
             version.description,
             held is not None and held.version == version.version,
         )
@@ -383,9 +394,9 @@ def state(project: Project) -> list[tuple[Any, ...]]:
 def test_an_interrupted_track_is_completed_without_doubles(
     both: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compare(both, "Helps")
+    both.compare(dropout="Helps")
     with monkeypatch.context() as patch:  # mirrored, but not registered
-        patch.setattr(registry.Registered, "sync", lambda _: None)
+        patch.setattr(champions.Registered, "sync", lambda _: None)
         both.track()
     copies = {calls: Project(tmp_path / str(calls), both.config) for calls in (1, 2, 3, 7, 9)}
     for copy in copies.values():

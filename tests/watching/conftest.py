@@ -1,0 +1,5 @@
+"""Projects to track and stores to track them to."""
+
+from stores import bare, empty_database, original, processes, project
+
+__all__ = ["bare", "empty_database", "original", "processes", "project"]
