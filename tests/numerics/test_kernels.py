@@ -14,6 +14,7 @@ from foldwise.core.config import Init, Variant
 from foldwise.numerics import kernels, losses, networks, products, steps
 from foldwise.numerics.batches import Block, Rows
 from foldwise.numerics.lanes import start
+from foldwise.numerics.layers import ACTIVATIONS
 from foldwise.numerics.networks import StackedNetwork
 
 MODELS, ROWS, FEATURES, BATCH = 3, 17, 6, 7  # batches of 7, 7 and 3 rows
@@ -95,7 +96,7 @@ def assert_same_training(v: Variant, outputs: int) -> None:
     torch.testing.assert_close(probabilities(found), p, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("activation", kernels.ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_gradient_equals_autograd(activation: str, batch_norm: bool) -> None:
     """Every activation, with and without BatchNorm and dropout, with every loss."""
@@ -145,7 +146,7 @@ def test_a_model_does_not_depend_on_the_others() -> None:
 
 
 def test_known_names_are_those_of_the_settings() -> None:
-    assert set(kernels.ACTIVATIONS) == set(networks.ACTIVATIONS)
+    assert set(ACTIVATIONS) == set(networks.ACTIVATIONS)
     assert set(kernels.OPTIMIZERS) == set(steps.OPTIMIZERS)
 
 
@@ -168,7 +169,7 @@ def test_adam_in_float32_is_as_close_as_torch_optim() -> None:
     optimizers = [torch.optim.Adam([start], lr=1e-3) for start in (exact, theirs)]
     for step in range(1, 4):
         root = 1 / np.sqrt(1 - 0.999**step)
-        rule = products.Rule(1e-3 / (1 - 0.9**step), 0.0, 1.0, 0.9, 0.999, 0.1, 0.001, root, 1e-8)
+        rule = 1e-3 / (1 - 0.9**step), 0.0, 1.0, 0.9, 0.999, 0.1, 0.001, root, 1e-8  # as in RULE
         update(gradient, ours, first, second, np.array(rule, np.float32))
         for optimizer in optimizers:
             optimizer.step()

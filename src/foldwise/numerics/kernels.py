@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ SGD, RMSPROP, ADAM, ADAMW = range(len(OPTIMIZERS))
 LOSSES = ("cross_entropy", "squared_error")
 EVALUATED = 64  # rows whose logits are computed together
 ALIASED = 1024  # numbers from row to row at which rows fall into the same place of a cache
+Pointer = Any  # to numbers of compiled code
 
 
 class Settings(NamedTuple):
@@ -97,37 +98,37 @@ class Room(NamedTuple):
 class Shape(NamedTuple):
     """Pointers to `Widths`, and the number of linear layers."""
 
-    real: object
-    padded: object
+    real: Pointer
+    padded: Pointer
     layers: int
 
 
 class Model(NamedTuple):
     """Pointers to the numbers of one model, as in `State`."""
 
-    parameters: object
-    first: object
-    second: object
-    running_mean: object
-    running_var: object
+    parameters: Pointer
+    first: Pointer
+    second: Pointer
+    running_mean: Pointer
+    running_var: Pointer
 
 
 class Scratch(NamedTuple):
     """Pointers to the parts of `Room`."""
 
-    x: object  # (B, C), rescaled features
-    targets: object  # (B, K), without padding
-    units: object  # what each hidden layer gives to the next, (B, width) each; then the logits
-    kept: object  # what the activations got, where asked for
-    slopes: object  # derivative of `units` by it
-    normed: object  # BatchNorm's values before scale and shift
-    spread: object  # (H,), BatchNorm's 1 / sqrt(variance + eps)
-    above: object  # gradient by a layer's outputs
-    below: object  # gradient by its inputs
-    weights: object  # the transposed weights of a layer
-    gradient: object  # two rows: by a bias, or by BatchNorm's weight and bias
-    zeros: object  # a row
-    rule: object  # the optimizer's constants
+    x: Pointer  # (B, C), rescaled features
+    targets: Pointer  # (B, K), without padding
+    units: Pointer  # what each hidden layer gives to the next, (B, width) each; then the logits
+    kept: Pointer  # what the activations got, where asked for
+    slopes: Pointer  # derivative of `units` by it
+    normed: Pointer  # BatchNorm's values before scale and shift
+    spread: Pointer  # (H,), BatchNorm's 1 / sqrt(variance + eps)
+    above: Pointer  # gradient by a layer's outputs
+    below: Pointer  # gradient by its inputs
+    weights: Pointer  # the transposed weights of a layer
+    gradient: Pointer  # two rows: by a bias, or by BatchNorm's weight and bias
+    zeros: Pointer  # a row
+    rule: Pointer  # the optimizer's constants
 
 
 class Functions(NamedTuple):

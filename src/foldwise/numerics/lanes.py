@@ -7,6 +7,7 @@ the two are to be joined, `fma` says so. Lanes never meet, so it does not matter
 a machine's registers hold.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from numba.extending import intrinsic
 
 LANES = 16  # numbers side by side: one AVX-512 register of float32, two of AVX2
 INDEX = ir.IntType(64)
+FLOATS = {32: ir.FloatType(), 64: ir.DoubleType()}  # by their size in bits
 inner = njit(  # compiled into what calls it
     nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
@@ -66,11 +68,11 @@ class Value:
 
     def bits(self) -> "Value":
         """The same bits as a whole number of the same size."""
-        return Value(self.b, self.b.bitcast(self.number, ir.IntType(_size(self.number.type))))
+        return self._cast(self.b.bitcast, ir.IntType(_size(self.number.type)))
 
     def shifted(self, places: int) -> "Value":
         """Bits to the left, or to the right with the sign kept."""
-        amount = self.number.type(abs(places))
+        amount = self._whole(abs(places))
         shift = self.b.shl if places > 0 else self.b.ashr
         return Value(self.b, shift(self.number, amount))
 
@@ -92,13 +94,20 @@ class Value:
 
     def as_float(self) -> "Value":
         """The floating-point number that has these bits."""
-        kind = ir.FloatType() if _size(self.number.type) == 32 else ir.DoubleType()
-        return Value(self.b, self.b.bitcast(self.number, kind))
+        return self._cast(self.b.bitcast, FLOATS[_size(self.number.type)])
 
     def to_float(self) -> "Value":
         """This whole number as a floating-point number of the same size."""
-        kind = ir.FloatType() if _size(self.number.type) == 32 else ir.DoubleType()
-        return Value(self.b, self.b.sitofp(self.number, kind))
+        return self._cast(self.b.sitofp, FLOATS[_size(self.number.type)])
+
+    def like_whole(self, number: int) -> "Value":
+        """A constant of the same kind, a whole number."""
+        return Value(self.b, self._whole(number))
+
+    def _cast(self, cast: Callable[[ir.Value, ir.Type], ir.Value], to: ir.Type) -> "Value":
+        kind = self.number.type
+        whole = ir.VectorType(to, kind.count) if isinstance(kind, ir.VectorType) else to
+        return Value(self.b, cast(self.number, whole))
 
     def _same(self, other: "Value | float") -> ir.Value:
         if isinstance(other, Value):
@@ -109,13 +118,19 @@ class Value:
         return ir.Constant(kind, other)
 
     def _whole(self, other: "Value | int") -> ir.Value:
-        return other.number if isinstance(other, Value) else self.number.type(other)
+        if isinstance(other, Value):
+            return other.number
+        kind = self.number.type
+        return kind([other] * kind.count if isinstance(kind, ir.VectorType) else other)
 
     def _call(self, name: str, arguments: list[ir.Value]) -> "Value":
         return Value(self.b, call(self.b, name, arguments))
 
 
 def _size(kind: ir.Type) -> int:
+    """Bits of a number, or of each of several."""
+    if isinstance(kind, ir.VectorType):
+        kind = kind.element
     return kind.width if isinstance(kind, ir.IntType) else {"float": 32, "double": 64}[str(kind)]
 
 

@@ -27,7 +27,7 @@ P, FIRST, SECOND = range(3)  # an optimizer's arrays: parameters, and what it ke
 class Rule(NamedTuple):
     """Places of an optimizer's constants in its array."""
 
-    lr: float = 0  # Adam: divided by 1 - beta1^t
+    lr: int = 0  # Adam: divided by 1 - beta1^t
     decay: int = 1  # added to the gradient, times the parameter
     shrink: int = 2  # multiplies the parameter
     beta1: int = 3
