@@ -19,7 +19,7 @@ from foldwise.core.config import Network, Training
 if __name__ == "__main__":
     environment.choose_target()
 
-from foldwise.numerics.layers import ACTIVATIONS
+from foldwise.numerics.kernels import ACTIVATIONS
 from foldwise.numerics.outcomes import Trained
 from foldwise.numerics.split import Split
 from foldwise.numerics.training import Chunk, train

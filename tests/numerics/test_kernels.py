@@ -14,7 +14,6 @@ from foldwise.core.config import Init, Variant
 from foldwise.numerics import kernels, losses, networks, products, steps
 from foldwise.numerics.batches import Block, Rows
 from foldwise.numerics.lanes import start
-from foldwise.numerics.layers import ACTIVATIONS
 from foldwise.numerics.networks import StackedNetwork
 
 MODELS, ROWS, FEATURES, BATCH = 3, 17, 6, 7  # batches of 7, 7 and 3 rows
@@ -96,7 +95,7 @@ def assert_same_training(v: Variant, outputs: int) -> None:
     torch.testing.assert_close(probabilities(found), p, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", kernels.ACTIVATIONS)
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_gradient_equals_autograd(activation: str, batch_norm: bool) -> None:
     """Every activation, with and without BatchNorm and dropout, with every loss."""
@@ -146,7 +145,7 @@ def test_a_model_does_not_depend_on_the_others() -> None:
 
 
 def test_known_names_are_those_of_the_settings() -> None:
-    assert set(ACTIVATIONS) == set(networks.ACTIVATIONS)
+    assert set(kernels.ACTIVATIONS) == set(networks.ACTIVATIONS)
     assert set(kernels.OPTIMIZERS) == set(steps.OPTIMIZERS)
 
 

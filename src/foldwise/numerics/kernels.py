@@ -29,10 +29,10 @@ from foldwise.numerics.batches import Block, Rows
 from foldwise.numerics.compiling import compiled, warn_without_fma
 from foldwise.numerics.inputs import Network, Training
 from foldwise.numerics.lanes import LANES, after, as_kind, inner, like, start
-from foldwise.numerics.layers import ACTIVATIONS
 from foldwise.numerics.networks import StackedNetwork
 from foldwise.numerics.products import RULE
 
+ACTIVATIONS = layers.ACTIVATIONS
 OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw")
 SGD, RMSPROP, ADAM, ADAMW = range(len(OPTIMIZERS))
 LOSSES = ("cross_entropy", "squared_error")
@@ -142,6 +142,15 @@ class Functions(NamedTuple):
     """Of logits (F, m, K), targets (F, m, K), labels (F, m): mean loss and accuracy (F, 2)."""
     probabilities: Callable[[Tensor], Tensor]
     """Of logits (F, m, K): of the classes (F, m, classes)."""
+
+
+def supports(network: Network, training: Training) -> bool:
+    """Whether the compiled code knows the activation, the optimizer and the loss."""
+    return (
+        network.activation in ACTIVATIONS
+        and training.optimizer.name in OPTIMIZERS
+        and training.loss in LOSSES
+    )
 
 
 def functions(stack: StackedNetwork, training: Training) -> Functions:

@@ -11,7 +11,6 @@ from foldwise.numerics import kernels
 from foldwise.numerics.batches import BLOCK_BYTES, Batch, Block, Rows
 from foldwise.numerics.inputs import Training
 from foldwise.numerics.kernels import Functions
-from foldwise.numerics.layers import ACTIVATIONS
 from foldwise.numerics.losses import losses
 from foldwise.numerics.networks import StackedNetwork, probabilities
 
@@ -44,12 +43,8 @@ def functions(stack: nn.Module, training: Training) -> Functions:
 
 def is_compiled(stack: StackedNetwork, training: Training) -> bool:
     """Whether the compiled step can train this; autograd trains everything else."""
-    return (
-        stack.output.weight.device.type == "cpu"
-        and stack.network.activation in ACTIVATIONS
-        and training.optimizer.name in kernels.OPTIMIZERS
-        and training.loss in kernels.LOSSES
-    )
+    on_cpu = stack.output.weight.device.type == "cpu"
+    return on_cpu and kernels.supports(stack.network, training)
 
 
 def evaluated(stack: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldwise.numerics import networks, randomness, steps
+from foldwise.numerics import kernels, networks, randomness, steps
 from foldwise.numerics.batches import Block, Rows, blocks, preprocessing, targets_for
 from foldwise.numerics.diagnostics import ROWS, Probe
 from foldwise.numerics.inputs import Data, Network, Training
@@ -232,7 +232,8 @@ def _initial_generator(chunk: Chunk) -> Callable[[int, str], torch.Generator]:
 def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
     """A probe of the split that the settings name, on training rows spread over the file."""
     settings, (repeat, fold) = chunk.training, chunk.training.probe
-    if (repeat, fold) not in chunk.places:
+    known = kernels.supports(chunk.network, settings)
+    if (repeat, fold) not in chunk.places or not known:
         return None
     i, n = chunk.places.index((repeat, fold)), rows.train.shape[1]
     spread = torch.linspace(0, n - 1, min(ROWS, n), device=rows.train.device).long()
