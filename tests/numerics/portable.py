@@ -96,6 +96,7 @@ def digests() -> dict[str, str]:
 
 if __name__ == "__main__":
     text = json.dumps(digests(), indent=1) + "\n"
+    assert "scipy.linalg" not in sys.modules  # no BLAS but NumPy's and torch's
     print(text)
     if "--write" in sys.argv:
         EXPECTED.write_text(text)

@@ -1,6 +1,8 @@
 """How the learner's functions are compiled, and where what is compiled is kept."""
 
 import hashlib
+import importlib
+import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -10,6 +12,23 @@ from typing import Any
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.registry import cpu_target
+
+
+def _import_without_blas() -> None:
+    """Numba's array functions, but not SciPy's BLAS, for which they look when imported.
+
+    Nothing here uses it. It takes as long to load as all else that Numba needs, and has threads.
+    """
+    name = "scipy.linalg.cython_blas"
+    if name not in sys.modules:
+        sys.modules[name] = None  # type: ignore[assignment]  # not to be found
+        try:
+            importlib.import_module("numba.np.arraymath")
+        finally:
+            del sys.modules[name]
+
+
+_import_without_blas()
 
 
 def compiled(function: Callable[..., Any]) -> Any:

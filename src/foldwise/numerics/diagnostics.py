@@ -76,6 +76,7 @@ class Probe:
 
         return observed
 
+    @np.errstate(all="ignore")  # a network that diverges is no longer finite
     def _measured(self, batch: Block, train: Train, step: int) -> None:
         before = self._weights()
         self._copy()
@@ -107,7 +108,7 @@ def measure(inside: Sequence[Inside], activation: str) -> list[dict[str, float]]
     *hidden, output = inside
     shares = [*(_shares(activation, layer.y) for layer in hidden), _shares("none", output.y)]
     return [
-        {**_percentiles(layer.z), **share, "gradient_norm": _norm(layer.gradient)}
+        {**_percentiles(layer.z), **share, "gradient_norm": float(_norm(layer.gradient))}
         for layer, share in zip(inside, shares, strict=True)
     ]
 
@@ -135,11 +136,11 @@ def _shares(activation: str, y: np.ndarray) -> dict[str, float]:
     return shares
 
 
-def _norm(weights: np.ndarray) -> float:
+def _norm(weights: np.ndarray) -> np.float64:
     """A cumulative sum has one order of its terms; that of a plain sum is the library's choice."""
-    return math.sqrt(np.cumsum(np.square(weights, dtype=np.float64))[-1])
+    return np.float64(np.sqrt(np.cumsum(np.square(weights, dtype=np.float64))[-1]))
 
 
 def _ratios(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> list[float]:
     """How far a step moved each layer's weights, relative to their norm."""
-    return [_norm(new - old) / _norm(old) for old, new in zip(before, after, strict=True)]
+    return [float(_norm(new - old) / _norm(old)) for old, new in zip(before, after, strict=True)]
