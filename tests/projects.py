@@ -26,7 +26,7 @@ from foldwise.results.evaluations import write_evaluation
 from foldwise.results.runs import write_run
 from foldwise.splits import split_table
 from foldwise.statistics import Verdict
-from foldwise.tracking import origin, place, records, tracker
+from foldwise.tracking import origin, place, records, tracker, workshop
 from foldwise.tracking.summary import Summary
 
 EPOCHS = 5  # of TINY
@@ -78,6 +78,12 @@ class Project:
         """Compare study tiny, whose pair's verdict is given: `dropout="Helps"`."""
         wanted = {f"tiny-{name}": verdict for name, verdict in verdicts.items()}
         return write_comparison(self.root, TINY, "tiny", wanted)
+
+
+def track_here(project: Project, **options: Any) -> Summary:
+    """For a process of the test's own, which has imported everything already."""
+    workshop.START = "fork"
+    return project.track(**options)
 
 
 def charts(name: str) -> dict[str, bytes]:

@@ -3,11 +3,10 @@
 import os
 import shutil
 import signal
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ import pytest
 import repositories
 from fabricate import Plan
 from mlflow import MlflowClient
-from projects import Project, by_outputs, runs_of
+from mlflow.utils.file_utils import local_file_uri_to_path
+from projects import Project, by_outputs, interrupt, runs_of
 from repositories import PARAMS, bring_back, commit_only, dvc, git, run
 
 from foldwise import backfill
@@ -27,7 +27,7 @@ from foldwise.core import config, paths
 from foldwise.core.environment import Environment
 from foldwise.doctor import workspace as doctor
 from foldwise.results import runs
-from foldwise.tracking import origin, place, records
+from foldwise.tracking import origin, place, records, store
 
 NAME, RUNS = "tiny-plain", 4  # of the variant: itself, two splits, refit
 ONE_VARIANT = PARAMS[: PARAMS.index("  tiny-dropout")]
@@ -159,27 +159,31 @@ def history(tmp_path: Path, empty_database: Path) -> Project:
     return project
 
 
-def count(database: Path) -> int:
-    with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection:
-        return int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
-    return 0
+def killed(root: Path, *arguments: str) -> None:
+    """`foldwise` that is killed in the middle of the second results."""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    interrupt(pytest.MonkeyPatch(), ["create_run"], RUNS + 2, die)
+    forked.foldwise(root, *arguments)
 
 
 def test_a_deleted_store_is_rebuilt_with_its_history_also_after_a_kill(
     history: Project, processes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the doctor deletes the old store's models, and there is nothing more to do."""
-    root, database = history.root, history.root / place.DATABASE
+    root = history.root
     monkeypatch.chdir(root)
     before = by_outputs(history)
-    database.unlink()
+    store.prepare(history.uri, Environment())  # closes what this process still has open
+    (root / place.DATABASE).unlink()
     revisions = ["v1", "v0..HEAD", "aside"]
     arguments = [part for revision in revisions for part in ("--rev", revision)]
-    process = processes.Process(target=forked.foldwise, args=(root, "track", *arguments))
+    process = processes.Process(target=killed, args=(root, "track", *arguments))
     process.start()
-    wait_for(lambda: count(database) >= RUNS + 2 or not process.is_alive())
-    os.killpg(process.pid, signal.SIGKILL)
     process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert "RUNNING" in {each.info.status for each in runs_of(history)}
     track.run(revisions)
     assert experiments(history) == {None: (2 * RUNS, {"true", "false"}), "aside": (RUNS, {"false"})}
@@ -199,5 +203,6 @@ def test_a_deleted_store_is_rebuilt_with_its_history_also_after_a_kill(
     client = MlflowClient(history.uri)
     models = client.search_logged_models([e.experiment_id for e in client.search_experiments()])
     assert len(models) == 3 * (RUNS - 1)
-    assert all(Path(model.artifact_location.removeprefix("file://")).exists() for model in models)
+    for model in models:
+        assert Path(local_file_uri_to_path(model.artifact_location)).exists()
     assert history.track().created == 0

@@ -14,7 +14,7 @@ import pytest
 from fabricate import TINY, Cache, write_comparison, write_variant
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
-from projects import Killed, Project, interrupt, raise_killed, run_of, runs_of
+from projects import Killed, Project, interrupt, raise_killed, run_of, runs_of, track_here
 
 from foldwise.core import git, paths
 from foldwise.core.environment import Environment
@@ -415,13 +415,13 @@ def test_an_interrupted_track_is_completed_without_doubles(
 
 def track_and_die(project: Project) -> None:
     interrupt(pytest.MonkeyPatch(), WRITES, 3, kill)
-    project.track()
+    track_here(project)
 
 
 def test_a_killed_process(project: Project, processes: Any) -> None:
     process = processes.Process(target=track_and_die, args=(project,))
     process.start()
-    process.join(60)
+    process.join(300)
     assert process.exitcode == -signal.SIGKILL
     assert champion(project) is None
     assert len(versions(project)) == 1

@@ -35,6 +35,7 @@ from projects import (
     raise_killed,
     run_of,
     runs_of,
+    track_here,
 )
 
 from foldwise.core import paths
@@ -465,14 +466,14 @@ def track_in_process(project: Project, kill_after: int | None) -> None:
         interrupt(
             pytest.MonkeyPatch(), WRITES, kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL)
         )
-    project.track()
+    track_here(project)
 
 
 def test_a_killed_process_and_then_four_at_once(bare: Project, processes: Any) -> None:
     """On a fresh store; the killed one leaves half a run and no lock behind."""
     killed = processes.Process(target=track_in_process, args=(bare, 20))
     killed.start()
-    killed.join(60)
+    killed.join(300)
     assert killed.exitcode == -signal.SIGKILL
     assert "RUNNING" in {run.info.status for run in runs_of(bare)}
     at_once(bare, processes)
@@ -489,7 +490,7 @@ def at_once(project: Project, processes: Any) -> None:
     for process in four:
         process.start()
     for process in four:
-        process.join(60)
+        process.join(300)
     assert [process.exitcode for process in four] == [0, 0, 0, 0]
 
 

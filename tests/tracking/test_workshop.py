@@ -136,7 +136,7 @@ def vegalite(name: str) -> Mapping[str, bytes]:
 def test_a_process_that_has_drawn_itself(project: Project, processes: Any) -> None:
     process = processes.Process(target=draw_and_track, args=(project,))
     process.start()
-    process.join(60)
+    process.join(300)
     process.kill()
     assert process.exitcode == 0
     assert project.track(charts=vegalite).skipped == 6
@@ -164,7 +164,7 @@ def test_the_process_ends_with_the_one_that_it_works_for(
     started = tmp_path / "started"
     process = processes.Process(target=track_and_die, args=(project, started))
     process.start()
-    process.join(60)
+    process.join(300)
     assert process.exitcode == -signal.SIGKILL
     assert wait_until(lambda: not is_alive(int(started.read_text())))
 
@@ -177,7 +177,7 @@ def is_alive(process: int) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 300) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)

@@ -62,12 +62,9 @@ class Mlp:
     def prepare(self, data: Data, device: str) -> None:
         """Load the compiled step, or compile it."""
         if device == "cpu":
-            import torch
-
             from foldwise.numerics import kernels
 
-            kind = torch.from_numpy(data.X[:0]).dtype
-            kernels.prepare(self.variant.network, self.variant.training, [kind])
+            kernels.prepare(self.variant.network, self.variant.training)
 
     def train(
         self,
@@ -110,14 +107,12 @@ class _Networks(Sequence["nn.Module"]):
 
 
 def compile_ahead() -> None:
-    """Compile the step for all settings and kinds of features: ten seconds, once per machine."""
-    import torch
-
+    """Compile the step for all settings: some ten seconds, once per machine."""
     from foldwise.numerics import kernels
 
     optimizer = Sgd(name="sgd", lr=1.0)
     settings = Training(epochs=1, batch_size=1, shuffle=False, optimizer=optimizer)
-    kernels.prepare(Network(hidden=[]), settings, [torch.uint8, torch.float32])
+    kernels.prepare(Network(hidden=[]), settings)
 
 
 def _size(split: Split) -> int:

@@ -1,13 +1,15 @@
 """Open a store safely: probe servers, initialise and check databases, one writer at a time."""
 
 import logging
+import re
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import mlflow.store.db_migrations
 from alembic.script import ScriptDirectory
@@ -15,6 +17,7 @@ from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as ModelRegistry
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +31,19 @@ from foldwise.tracking.records import Point
 LOCK_SECONDS = 900
 BUSY_SECONDS = 20  # as MLflow's own connections wait
 BATCH = 1000  # metrics in one request
+Item = TypeVar("Item")
+PASSING = {  # of MLflow's errors: those that others make for a moment
+    "database is locked": (
+        "another process (the MLflow UI, a sync tool?) holds the database locked; close it and "
+        "try again"
+    ),
+    "must be in the 'active' state|RESOURCE_DOES_NOT_EXIST": (
+        "another `track`, or a person, deleted what this one was writing; try again"
+    ),
+    "unique constraint|duplicate (key|entry)": (
+        "another `track` was writing the same at the same time; try again"
+    ),
+}
 PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
@@ -52,6 +68,16 @@ class Store:
         metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+
+def pages(search: Callable[[str | None], PagedList[Item]]) -> list[Item]:
+    """All that a search of MLflow's gives; `search` takes the token of a page, None at first."""
+    page = search(None)
+    items = list(page)
+    while page.token:
+        page = search(page.token)
+        items += page
+    return items
 
 
 @contextmanager
@@ -128,13 +154,11 @@ def _translation(uri: str, error: Exception) -> TrackingError:
         return known
     if isinstance(error, OSError):  # those of `requests` are among them
         return TrackingError(f"{shown(uri)}: {error}; {SAFE}")
-    message = " ".join(str(error).split("\n")[:2])
-    if "database is locked" in message:
-        return PassingError(
-            f"{uri}: another process (the MLflow UI, a sync tool?) holds the database locked; "
-            f"close it and try again; {SAFE}"
-        )
-    return TrackingError(f"{shown(uri)}: MLflow failed: {message[:400]}; {SAFE}")
+    message = " ".join(str(error).split("\n")[:2])[:400]
+    for pattern, meaning in PASSING.items():
+        if re.search(pattern, message, re.IGNORECASE):
+            return PassingError(f"{shown(uri)}: {meaning} ({message}); {SAFE}")
+    return TrackingError(f"{shown(uri)}: MLflow failed: {message}; {SAFE}")
 
 
 # --- databases --------------------------------------------------------------------------------
@@ -152,8 +176,9 @@ def _prepare(path: Path, uri: str) -> None:
     artifacts = place.artifacts(uri)
     SqlAlchemyStore(place.SQLITE + part.as_posix(), artifacts).engine.dispose()  # type: ignore[no-untyped-call]
     part.replace(path)
+    # So that MLflow's UI can read while this writes; some network file systems cannot.
     with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.OperationalError):
-        connection.execute("PRAGMA journal_mode = WAL")  # some network file systems cannot
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 @contextmanager
