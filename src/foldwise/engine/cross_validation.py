@@ -46,8 +46,17 @@ def cross_validate(
         TrainingError: a worker died, or the device is not there.
         WriteError: a result cannot be kept in the store.
     """
-    device = executors.choose_device(environment)
-    task = tasks.task(variant, dataset, table, split_digest, device)
+    task = tasks.task(variant, dataset, table, split_digest, executors.choose_device(environment))
+    return run_of(task, environment, journal, store)
+
+
+def run_of(
+    task: Task,
+    environment: Environment,
+    journal: Recorder | None = None,
+    store: Store | None = None,
+) -> Run:
+    """The run of a task; see `cross_validate`."""
     (outcome,) = tasks.train([task], environment, store, [journal or Recorder(None)])
     if outcome.failure is not None:
         return _failed(task, outcome.facts, outcome.failure)

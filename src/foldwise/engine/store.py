@@ -46,6 +46,10 @@ class Store:
         self.folder = paths.home(root) / paths.STORE
         self.fresh = fresh
 
+    def has(self, key: str) -> bool:
+        """Whether there is a result, without looking at it."""
+        return self._path(key).is_file()
+
     def get(self, key: str, split: Split) -> Entry | None:
         """The result of a split; None where it is not there, or damaged, which is said."""
         path = self._path(key)

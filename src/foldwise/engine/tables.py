@@ -1,12 +1,14 @@
-"""The tables of a run, made of the results of its splits in their order; see `results.runs.Run`."""
+"""Results of splits → the tables of a run (see `results.runs.Run`), and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from foldwise.numerics.outcomes import DIAGNOSTICS, Trained
+from foldwise.numerics.split import Split
+from foldwise.results.runs import Run, RunFolder
 
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
@@ -56,6 +58,42 @@ def weights(trained: Sequence[Trained]) -> dict[str, np.ndarray]:
     """All weights by name; axis 0 is the split."""
     names = trained[0].weights
     return {name: np.stack([each.weights[name] for each in trained]) for name in names}
+
+
+def taken_apart(run: Run | RunFolder, splits: Sequence[Split]) -> Iterator[Trained]:
+    """The results of the splits of a complete run, bit by bit as they were.
+
+    Args:
+        run: its tables.
+        splits: in the order of its manifest.
+    """
+    probed = tuple(run.manifest.variant.training.probe)
+    names, weights = list(DIAGNOSTICS), run.weights
+    inside = [dict(zip(names, line, strict=True)) for line in run.diagnostics[names].to_numpy()]
+    curves, times, held_out, test = (
+        dict(iter(table.groupby(["repeat", "fold"])))
+        for table in (run.history, run.timeline, run.predictions, run.test_predictions)
+    )
+    for i, split in enumerate(splits):
+        place = split.repeat, split.fold
+        yield Trained(
+            split=split,
+            started=float(times[place]["finished"].iloc[0]),
+            epochs=curves[place]["epoch"].to_numpy(),
+            history=curves[place][list(CURVES)].to_numpy(dtype=np.float32),
+            finished=times[place]["finished"].to_numpy()[1:],
+            held_out=_probabilities(run, held_out.get(place)),
+            test=_probabilities(run, test.get(place)),
+            weights={name: array[i] for name, array in weights.items()},
+            diagnostics=inside if place == probed else [],
+        )
+
+
+def _probabilities(run: Run | RunFolder, rows: pd.DataFrame | None) -> np.ndarray:
+    names = [f"p{k}" for k in range(len(run.manifest.dataset.class_names))]
+    if rows is None:
+        return np.empty((0, len(names)), dtype=np.float32)
+    return rows[names].to_numpy(dtype=np.float32)
 
 
 def _place(trained: Trained) -> dict[str, int]:

@@ -2,17 +2,22 @@
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
+from pathlib import Path
 
 import pandas as pd
 
+from foldwise.core import files, paths
 from foldwise.core.config import Variant
 from foldwise.core.environment import Environment
+from foldwise.core.errors import DataError, MissingError, ReadError
+from foldwise.datasets import prepared
 from foldwise.datasets.prepared import Dataset, describe
-from foldwise.engine import executors, identity
+from foldwise.engine import executors, identity, tables
 from foldwise.engine.executors import Chunk, Done, Work
 from foldwise.engine.identity import place_of
 from foldwise.engine.learners import Learner, learner_of
@@ -20,7 +25,7 @@ from foldwise.engine.store import Entry, Store
 from foldwise.journal import Recorder
 from foldwise.numerics.outcomes import DivergedError, Recorded
 from foldwise.numerics.split import Split
-from foldwise.results.runs import Facts, Manifest, Place
+from foldwise.results.runs import Facts, Manifest, Place, RunFolder
 from foldwise.splits import splits_of
 
 
@@ -81,6 +86,33 @@ class Task:
         )
 
 
+def load(variants: Iterable[Variant], device: str, root: Path = Path()) -> list[Task]:
+    """The tasks of variants, from the prepared data and split tables; each is read once.
+
+    Raises:
+        MissingError: a file is not there; the message has the stage that makes it.
+        DamagedError: a file is not what was written.
+        DataError: the split table is not of these data, or of other cross-validation settings.
+    """
+    read = cache(lambda name: prepared.load(root / paths.prepared(name)))
+    return [_load(variant, read(variant.dataset), device, root) for variant in variants]
+
+
+def _load(variant: Variant, dataset: Dataset, device: str, root: Path) -> Task:
+    path, remedy = root / paths.splits(variant.study), f"`dvc repro split@{variant.study}`"
+    if not path.is_file():
+        raise MissingError(f"{path}: not there; {remedy} makes it")
+    if files.read_facts(path)["data_digest"] != dataset.digest:
+        raise DataError(f"{path} was made from other data; run {remedy}")
+    table = pd.read_parquet(path)
+    if [table["repeat"].nunique(), table["fold"].nunique()] != [
+        variant.cv.repeats,
+        variant.cv.folds,
+    ]:
+        raise DataError(f"{path} was made with other cross-validation settings; run {remedy}")
+    return task(variant, dataset, table, files.sha256(path), device)
+
+
 def task(
     variant: Variant, dataset: Dataset, table: pd.DataFrame, split_digest: str, device: str
 ) -> Task:
@@ -95,11 +127,13 @@ class Outcome:
     Attributes:
         facts: of this training.
         entries: the results that there are.
+        trained: how many of them this training gave.
         failure: how the training diverged, None where it did not; then not all results are there.
     """
 
     facts: Facts
     entries: dict[Place, Entry] = field(default_factory=dict)
+    trained: int = 0
     failure: DivergedError | None = None
 
 
@@ -123,6 +157,8 @@ def train(
         TrainingError: a worker died.
         WriteError: a result cannot be kept.
     """
+    if not tasks:
+        return []
     device = tasks[0].device
     facts = Facts(started=time.time(), device=device, workers=environment.workers)
     outcomes = [Outcome(facts, _stored(task, store)) for task in tasks]
@@ -133,13 +169,14 @@ def train(
             journals[i].begin(tasks[i].manifest(), facts)
 
     def done(work: int, chunk: Done) -> None:
-        task, entries = tasks[at_work[work]], outcomes[at_work[work]].entries
+        task, outcome = tasks[at_work[work]], outcomes[at_work[work]]
+        outcome.trained += len(chunk.trained)
         known = facts.model_copy(update={"peak_memory_bytes": chunk.peak_memory})
         for trained in chunk.trained:
             place = place_of(trained.split)
-            entries[place] = Entry(trained, known)
+            outcome.entries[place] = Entry(trained, known)
             if store is not None:
-                store.put(task.keys[place], entries[place])
+                store.put(task.keys[place], outcome.entries[place])
 
     def record(work: int, recorded: Recorded) -> None:
         if journals:
@@ -158,3 +195,46 @@ def _stored(task: Task, store: Store | None) -> dict[Place, Entry]:
         return {}
     found = {place_of(split): store.get(task.keys[place_of(split)], split) for split in task.splits}
     return {place: entry for place, entry in found.items() if entry is not None}
+
+
+def adopt(tasks: Iterable[Task], store: Store, root: Path = Path()) -> list[Task]:
+    """Put results into the store that are in run folders alone, as in a clone after `dvc pull`.
+
+    Args:
+        tasks: of variants whose run folders may be there.
+        store: what it has stays.
+        root: the project's root.
+
+    Returns:
+        The tasks without those whose run folder says that they fail.
+
+    Raises:
+        WriteError: a result cannot be kept.
+    """
+    left = []
+    for task in tasks:
+        folder = RunFolder(root / paths.run(task.learner.variant.name))
+        with suppress(ReadError):
+            if folder.exists and _says(folder.manifest) == _says(task.manifest()):
+                if not folder.manifest.complete:
+                    continue
+                _adopt(task, folder, store)
+        left.append(task)
+    return left
+
+
+def _says(manifest: Manifest) -> Manifest:
+    """What decides the results alone."""
+    return manifest.model_copy(
+        update={"status": "complete", "reason": None, "files": {}, "versions": {}}
+    )
+
+
+def _adopt(task: Task, folder: RunFolder, store: Store) -> None:
+    missing = [place for place, key in task.keys.items() if not store.has(key)]
+    if missing:
+        folder.check()
+        for trained in tables.taken_apart(folder, task.splits):
+            place = place_of(trained.split)
+            if place in missing:
+                store.put(task.keys[place], Entry(trained, folder.facts))
