@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
     "check",
     "train",
+    "verify",
     "results",
     "compare",
     "track",

@@ -1,4 +1,4 @@
-"""`foldwise train`: what it trains, says and leaves."""
+"""`foldwise train` and `foldwise verify`: what they train, say and leave."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from foldwise.datasets import prepared
 from foldwise.engine import tasks
 from foldwise.engine.cross_validation import run_of
 from foldwise.engine.store import Store
+from foldwise.results.runs import RunFolder, write_run
 from foldwise.splits import split_table
 
 HERE = Environment(workers=1, device="cpu")
@@ -72,3 +73,26 @@ def test_an_error_says_what_to_do(foldwise: Run) -> None:
     done = foldwise("train")  # pictures are not prepared
     assert done.status == 1
     assert "`dvc repro prepare@pictures` makes it" in done.err
+
+
+# --- verify -----------------------------------------------------------------------------------
+
+
+def test_verify_exits_with_1_where_something_differs(root: Path, foldwise: Run) -> None:
+    for task in tasks.load([TINY.config.variant(name) for name in NAMES], "cpu"):
+        write_run(paths.run(task.learner.variant.name), run_of(task, HERE))
+    done = foldwise("verify", *NAMES)
+    assert done.status == 0
+    assert done.out.splitlines() == [
+        f"{name}: r0-f00 trained again: the same to the byte" for name in NAMES
+    ]
+    folder = RunFolder(root / paths.run("tiny-plain"))
+    training = folder.manifest.variant.training.model_copy(update={"seed": 7})
+    tree = files.read_json(folder.path / "run.json", "")
+    tree["variant"]["training"]["seed"] = training.seed
+    files.write_json(folder.path / "run.json", tree)
+    done = foldwise("verify", "--all", *NAMES)
+    assert done.status == 1
+    assert "tiny-plain: 5 splits trained again: 5 of 5 differ" in done.out
+    assert "tiny-dropout: 5 splits trained again: the same to the byte" in done.out
+    assert foldwise("verify").status == 1  # pictures were never trained

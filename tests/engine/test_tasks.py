@@ -145,7 +145,7 @@ def test_a_run_taken_apart_and_put_together_is_the_same(
     (task,) = loaded(DEEP)
     run = run_of(task, HERE)
     outcome = tasks.train([task], HERE)[0]
-    for trained in tables.taken_apart(run, task.splits):
+    for trained in tables.taken_apart(run):
         expected = outcome.entries[trained.split.repeat, trained.split.fold].trained
         for name in ("epochs", "history", "held_out", "test"):
             np.testing.assert_array_equal(getattr(trained, name), getattr(expected, name))

@@ -17,6 +17,7 @@ from foldwise.commands import (
     track,
     train,
     ui,
+    verify,
 )
 from foldwise.commands.texts import verbatim
 from foldwise.core.processes import exit_after
@@ -25,6 +26,7 @@ EXAMPLES = """
 examples:
   dvc repro                     run the whole pipeline
   foldwise train                train what is missing of all variants, on all cores
+  foldwise verify               do the results come out again, to the byte?
   foldwise results              show the results as a table
   foldwise compare A B          does B do better than A? (compare --help: across commits)
   foldwise track                mirror the results to MLflow again (track --help: older commits)
@@ -54,6 +56,7 @@ app = typer.Typer(
 )
 app.command("check", epilog=verbatim(check.EXAMPLES))(check.run)
 app.command("train", epilog=verbatim(train.EXAMPLES))(train.run)
+app.command("verify", epilog=verbatim(verify.EXAMPLES))(verify.run)
 app.command("results", epilog=verbatim(results.EXAMPLES))(results.run)
 app.command("compare", epilog=verbatim(compare.EXAMPLES))(compare.run)
 app.command("track", epilog=verbatim(track.EXAMPLES))(track.run)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from foldwise.numerics.outcomes import DIAGNOSTICS, Trained
-from foldwise.numerics.split import Split
 from foldwise.results.runs import Run, RunFolder
+from foldwise.splits import splits_of
 
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
@@ -60,13 +60,8 @@ def weights(trained: Sequence[Trained]) -> dict[str, np.ndarray]:
     return {name: np.stack([each.weights[name] for each in trained]) for name in names}
 
 
-def taken_apart(run: Run | RunFolder, splits: Sequence[Split]) -> Iterator[Trained]:
-    """The results of the splits of a complete run, bit by bit as they were.
-
-    Args:
-        run: its tables.
-        splits: in the order of its manifest.
-    """
+def taken_apart(run: Run | RunFolder) -> Iterator[Trained]:
+    """The results of the splits of a complete run, bit by bit as they were, `refit` last."""
     probed = tuple(run.manifest.variant.training.probe)
     names, weights = list(DIAGNOSTICS), run.weights
     inside = [dict(zip(names, line, strict=True)) for line in run.diagnostics[names].to_numpy()]
@@ -74,7 +69,7 @@ def taken_apart(run: Run | RunFolder, splits: Sequence[Split]) -> Iterator[Train
         dict(iter(table.groupby(["repeat", "fold"])))
         for table in (run.history, run.timeline, run.predictions, run.test_predictions)
     )
-    for i, split in enumerate(splits):
+    for i, split in enumerate(splits_of(run.predictions)):
         place = split.repeat, split.fold
         yield Trained(
             split=split,

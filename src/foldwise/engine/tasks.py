@@ -234,7 +234,7 @@ def _adopt(task: Task, folder: RunFolder, store: Store) -> None:
     missing = [place for place, key in task.keys.items() if not store.has(key)]
     if missing:
         folder.check()
-        for trained in tables.taken_apart(folder, task.splits):
+        for trained in tables.taken_apart(folder):
             place = place_of(trained.split)
             if place in missing:
                 store.put(task.keys[place], Entry(trained, folder.facts))

@@ -53,6 +53,11 @@ class Numerics(Record):
     versions: dict[str, str]
     hardware: str = ""
 
+    @property
+    def named(self) -> dict[str, str]:
+        """All of it by name."""
+        return {"path": self.path, **self.versions, "hardware": self.hardware}
+
 
 class Manifest(Record):
     """run.json: resolved settings, digests, versions; no times, ids or absolute paths.
