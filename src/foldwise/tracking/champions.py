@@ -37,6 +37,7 @@ from foldwise.tracking import origin, place, store
 from foldwise.tracking.mirror import REFIT_NAME
 from foldwise.tracking.place import CHAMPION
 from foldwise.tracking.records import CREATED, CURRENT, OUTPUTS, FolderSource, text
+from foldwise.tracking.store import PassingError
 from foldwise.tracking.summary import Summary
 from foldwise.wording import notes
 
@@ -134,7 +135,12 @@ class Registered:
         if not any(version.run_id == refit.info.run_id for version in same):
             self._create(source, refit)
             same = _of(_versions(self.client, self.name), source)
-        kept = next(version for version in same if version.run_id == refit.info.run_id)
+        kept = next((version for version in same if version.run_id == refit.info.run_id), None)
+        if kept is None:
+            raise PassingError(
+                f"registered model {self.name}: another `track` replaced a version of "
+                f"'{source.name}' at the same time; {place.SAFE}"
+            )
         for other in same:
             if other is not kept:
                 self._replace(other, kept)
@@ -200,15 +206,12 @@ class Registered:
         if source.evaluation is None:
             return tags
         metrics = source.evaluation.metrics
-        score = metrics.primary
-        tags |= {
-            metrics.metric: f"{score.mean:g}",
-            f"{metrics.metric}_sd": f"{score.sd_over_splits:g}",
-        }
-        tags |= {"splits": f"{metrics.splits}"}
-        return tags | (
-            {"test_accuracy": f"{metrics.test.refit_accuracy:g}"} if metrics.test else {}
-        )
+        name, score = metrics.metric, metrics.primary
+        tags |= {name: f"{score.mean:g}", f"{name}_sd": f"{score.sd_over_splits:g}"}
+        tags |= {"splits": f"{metrics.splits:g}"}
+        if metrics.test:
+            tags["test_accuracy"] = f"{metrics.test.refit_accuracy:g}"
+        return tags
 
     def _verdict(self, source: FolderSource) -> str:
         """What the comparison says of a variant against the baseline."""
@@ -287,14 +290,10 @@ def supersede(
 
 def studies(client: MlflowClient) -> list[str]:
     """The names of all registered models that are studies."""
-    found: list[RegisteredModel] = []
-    token: str | None = None
-    while True:
-        page = client.search_registered_models(max_results=PAGE, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return [model.name for model in found if STUDY in model.tags]
+    models = store.pages(
+        lambda token: client.search_registered_models(max_results=PAGE, page_token=token)
+    )
+    return [model.name for model in models if STUDY in model.tags]
 
 
 def successor(
@@ -435,14 +434,10 @@ def _model(client: MlflowClient, study: str) -> RegisteredModel | None:
 
 def _versions(client: MlflowClient, study: str) -> list[ModelVersion]:
     """All versions, the oldest first."""
-    found: list[ModelVersion] = []
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(f"name = '{study}'", PAGE, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            return sorted(found, key=_number)
+    found = store.pages(
+        lambda token: client.search_model_versions(f"name = '{study}'", PAGE, page_token=token)
+    )
+    return sorted(found, key=_number)
 
 
 def _of(versions: Iterable[ModelVersion], source: FolderSource) -> list[ModelVersion]:

@@ -70,15 +70,13 @@ def identity(entry: Entry, parent: str | None) -> dict[str, str]:
 
 def search(client: MlflowClient, experiments: Sequence[str], condition: str) -> list[Run]:
     """All runs that are not deleted and meet a condition."""
-    runs: list[Run] = []
-    token: str | None = None
-    while experiments:
-        page = client.search_runs([*experiments], condition, max_results=PAGE, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            break
-    return runs
+    if not experiments:
+        return []
+    return store.pages(
+        lambda token: client.search_runs(
+            [*experiments], condition, max_results=PAGE, page_token=token
+        )
+    )
 
 
 def of_results(source: Source) -> str:

@@ -354,17 +354,13 @@ class VariantMirror:
 
     def _logged(self) -> list[str]:
         """The ids of this variant's models with these results."""
-        models: list[str] = []
-        token = None
         condition = experiments.of_results(self.source)
-        while True:
-            page = self.store.client.search_logged_models(
+        models = store.pages(
+            lambda token: self.store.client.search_logged_models(
                 [self.experiment], condition, page_token=token
             )
-            models += [model.model_id for model in page]
-            token = page.token
-            if not token:
-                return models
+        )
+        return [model.model_id for model in models]
 
 
 # --- helpers ----------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ import logging
 import re
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import mlflow.store.db_migrations
 from alembic.script import ScriptDirectory
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as ModelRegistry
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,12 +31,13 @@ from foldwise.tracking.records import Point
 LOCK_SECONDS = 900
 BUSY_SECONDS = 20  # as MLflow's own connections wait
 BATCH = 1000  # metrics in one request
+Item = TypeVar("Item")
 PASSING = {  # of MLflow's errors: those that others make for a moment
     "database is locked": (
         "another process (the MLflow UI, a sync tool?) holds the database locked; close it and "
         "try again"
     ),
-    "must be in the 'active' state": (
+    "must be in the 'active' state|RESOURCE_DOES_NOT_EXIST": (
         "another `track`, or a person, deleted what this one was writing; try again"
     ),
     "unique constraint|duplicate (key|entry)": (
@@ -65,6 +68,16 @@ class Store:
         metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+
+def pages(search: Callable[[str | None], PagedList[Item]]) -> list[Item]:
+    """All that a search of MLflow's gives; `search` takes the token of a page, None at first."""
+    page = search(None)
+    items = list(page)
+    while page.token:
+        page = search(page.token)
+        items += page
+    return items
 
 
 @contextmanager
@@ -163,8 +176,9 @@ def _prepare(path: Path, uri: str) -> None:
     artifacts = place.artifacts(uri)
     SqlAlchemyStore(place.SQLITE + part.as_posix(), artifacts).engine.dispose()  # type: ignore[no-untyped-call]
     part.replace(path)
+    # So that MLflow's UI can read while this writes; some network file systems cannot.
     with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.OperationalError):
-        connection.execute("PRAGMA journal_mode = WAL")  # some network file systems cannot
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 @contextmanager
