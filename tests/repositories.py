@@ -1,11 +1,12 @@
 """Projects in git and DVC whose commits hold fabricated results."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, closing, contextmanager
 from pathlib import Path
 
 from dvc.api import DVCFileSystem
@@ -15,6 +16,7 @@ from ruamel.yaml import YAML
 
 from foldwise.core import paths
 from foldwise.results import runs
+from foldwise.tracking import place
 
 ROOT = Path(__file__).parent.parent
 PARAMS = """
@@ -58,6 +60,19 @@ def run(folder: Path, *command: str, ok: bool = True) -> str:
     )
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def move_store(old: Path, new: Path) -> None:
+    """Have the store of a project that was copied name the copy's files, and not the original's."""
+    places = (
+        ("experiments", "artifact_location"),
+        ("runs", "artifact_uri"),
+        ("logged_models", "artifact_location"),
+    )
+    uris = old.as_uri(), new.as_uri()
+    with closing(sqlite3.connect(new / place.DATABASE)) as connection, connection:
+        for table, column in places:
+            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", uris)
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -2,8 +2,6 @@
 
 import multiprocessing
 import shutil
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 from fabricate import TINY, Cache
 from projects import Project, charts
+from repositories import move_store
 
 from foldwise.core.environment import Environment
 from foldwise.tracking import place, store, workshop
@@ -82,15 +81,7 @@ def mirrored(mirrored_once: Project, tmp_path: Path) -> Project:
     """The smallest project of its own, tracked; to track it takes seconds."""
     root = tmp_path / "project"
     shutil.copytree(mirrored_once.root, root)
-    places = (
-        ("experiments", "artifact_location"),
-        ("runs", "artifact_uri"),
-        ("logged_models", "artifact_location"),
-    )
-    old, new = mirrored_once.root.as_uri(), root.as_uri()
-    with closing(sqlite3.connect(root / place.DATABASE)) as connection, connection:
-        for table, column in places:
-            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
+    move_store(mirrored_once.root, root)
     return replace(mirrored_once, root=root)
 
 

@@ -18,12 +18,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from dvc.repo import Repo
-from repositories import run
+from repositories import move_store, run
 from ruamel.yaml import YAML
 
 from foldwise import demo
 from foldwise.core import config, paths
 from foldwise.core.config import Config
+from foldwise.core.environment import Environment
 from foldwise.results.comparisons import Comparison, read_comparison
 from foldwise.results.evaluations import read_evaluation
 from foldwise.results.runs import RunFolder, probabilities
@@ -68,7 +69,7 @@ class Project:
     def runs(self) -> pd.DataFrame:
         from foldwise.tracking import experiments
 
-        return experiments.table(place.store_uri(self.root))
+        return experiments.table(place.store_uri(self.root), Environment())
 
 
 def stages_run(output: str) -> set[str]:
@@ -123,6 +124,7 @@ def copy(project: Project, tmp_path: Path) -> Project:
     """To be changed; its results are committed."""
     root = tmp_path / "copy"
     shutil.copytree(project.root, root, symlinks=True)
+    move_store(project.root, root)
     run(root, "git", "add", "-A")
     run(root, "git", "commit", "-qm", "results")
     return Project(root)
@@ -245,7 +247,9 @@ def test_another_rope_and_a_removed_variant_retrain_nothing(copy: Project) -> No
     ropes = {f"studies.{study}.comparison.rope": 0.02 for study in SPLITS}
     change(copy.root, ropes, removed="table-dropout")
     ran = stages_run(run(copy.root, "dvc", "repro"))
-    assert ran == {"compare@images", "compare@table", "report", "track"}
+    compared = {f"{stage}@{study}" for stage in ("split", "compare") for study in SPLITS}
+    evaluated = {"evaluate@images-plain", "evaluate@table-baseline"}
+    assert ran == compared | evaluated | {"report", "track"}
     assert copy.comparison("images").rope == 0.02
     written = [copy.root / paths.comparison("table"), copy.root / paths.REPORT]
     for path in [*written, *(copy.root / paths.PLOTS).glob("*.csv")]:

@@ -62,6 +62,18 @@ def test_a_device_is_one_of_three() -> None:
         Environment.read({"FOLDWISE_DEVICE": "gpu"})
 
 
+def test_a_target_is_what_numba_compiles_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"FOLDWISE_TARGET": ""})
+    environment.choose_target()
+    assert "NUMBA_CPU_NAME" not in os.environ
+    os.environ["FOLDWISE_TARGET"] = "x86-64-v3"
+    environment.choose_target()
+    assert os.environ["NUMBA_CPU_NAME"] == "x86-64-v3"
+    os.environ["FOLDWISE_TARGET"] = "arm"
+    with pytest.raises(ConfigError, match="FOLDWISE_TARGET: 'arm' is none of native, x86-64-v3"):
+        environment.choose_target()
+
+
 def test_problems_are_all_named_at_once() -> None:
     variables = {"FOLDWISE_WORKERS": "0", "FOLDWISE_DEVICE": "gpu", "FOLDWISE_MIROR": "x"}
     assert list(environment.problems(variables)) == [

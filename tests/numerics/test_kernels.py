@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from builders import variant
+from numba import njit
 from torch import Tensor
 
 from foldwise.core.config import Init, Variant
-from foldwise.numerics import kernels, networks, steps
+from foldwise.numerics import kernels, losses, networks, products, steps
 from foldwise.numerics.batches import Block, Rows
+from foldwise.numerics.lanes import start
 from foldwise.numerics.networks import StackedNetwork
 
 MODELS, ROWS, FEATURES, BATCH = 3, 17, 6, 7  # batches of 7, 7 and 3 rows
@@ -33,12 +35,17 @@ def make(v: Variant, outputs: int) -> StackedNetwork:
     return stack.double().train()
 
 
+def classes(outputs: int) -> Tensor:
+    random = torch.Generator().manual_seed(1)
+    return torch.randint(0, max(2, outputs), (MODELS, ROWS), generator=random)
+
+
 def block(v: Variant, outputs: int) -> Block:
     random = torch.Generator().manual_seed(0)
     x = torch.randn(MODELS, ROWS, FEATURES, generator=random, dtype=torch.float64)
-    classes = torch.randint(0, max(2, outputs), (MODELS, ROWS), generator=random)
+    own = classes(outputs)
     one_hot = torch.nn.functional.one_hot
-    targets = classes.unsqueeze(-1) if outputs == 1 else one_hot(classes, outputs)
+    targets = own.unsqueeze(-1) if outputs == 1 else one_hot(own, outputs)
     p = v.network.hidden_dropout
     kept = torch.rand(MODELS, ROWS, sum(v.network.hidden), generator=random) >= p
     dropped = v.network.input_dropout > 0
@@ -64,7 +71,7 @@ def assert_same_training(v: Variant, outputs: int) -> None:
     and logits are compared.
     """
     compiled, reference = make(v, outputs), make(v, outputs)
-    by_kernels, logits = kernels.functions(compiled, v.training)
+    by_kernels, logits, scores, probabilities = kernels.functions(compiled, v.training)
     by_autograd = steps.batchwise(steps.autograd_step(reference, v.training), BATCH)
     with torch.no_grad():
         for _ in range(2):
@@ -77,20 +84,28 @@ def assert_same_training(v: Variant, outputs: int) -> None:
     seen = block(v, outputs)
     with torch.no_grad():
         expected = steps.evaluated(reference, seen.rows, seen.chosen)
-    torch.testing.assert_close(logits(seen.rows, seen.chosen), expected, rtol=1e-9, atol=1e-11)
+    found = logits(seen.rows, seen.chosen)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+    targets, labels = seen.rows.targets_of(seen.chosen), classes(outputs)
+    means = losses.losses(expected, targets, v.training.loss).mean(dim=1)
+    p = networks.probabilities(expected)
+    torch.testing.assert_close(scores(found, targets, labels)[:, 0], means, rtol=1e-9, atol=1e-11)
+    correct = (p.argmax(dim=-1) == labels).double().mean(dim=1)
+    assert torch.equal(scores(found, targets, labels)[:, 1], correct)
+    torch.testing.assert_close(probabilities(found), p, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("activation", kernels.ACTIVATIONS)
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_gradient_equals_autograd(activation: str, batch_norm: bool) -> None:
     """Every activation, with and without BatchNorm and dropout, with every loss."""
-    losses = [
+    kinds = [
         (1, "cross_entropy"),
         (1, "squared_error"),
         (4, "cross_entropy"),
         (4, "squared_error"),
     ]
-    for dropout, (outputs, loss) in product((0.0, 0.4), losses):
+    for dropout, (outputs, loss) in product((0.0, 0.4), kinds):
         network = {
             "activation": activation, "batch_norm": batch_norm,
             "input_dropout": dropout, "hidden_dropout": dropout,
@@ -134,21 +149,27 @@ def test_known_names_are_those_of_the_settings() -> None:
     assert set(kernels.OPTIMIZERS) == set(steps.OPTIMIZERS)
 
 
+@njit
+def update(gradient: Any, p: Any, first: Any, second: Any, rule: Any) -> None:
+    pointers = start(gradient), start(p), start(first), start(second)
+    products.update(*pointers, len(p), start(rule), products.ADAM)
+
+
 def test_adam_in_float32_is_as_close_as_torch_optim() -> None:
-    """The root by an estimate: gradients over thirty orders of magnitude, and none at all."""
+    """Gradients over thirty orders of magnitude, and none at all."""
     random = np.random.default_rng(0)
     sizes = 10.0 ** random.uniform(-22, 8, 10_000)
     gradient = (random.standard_normal(10_000) * sizes).astype(np.float32)
     gradient[:10] = 0
-    start = random.standard_normal(10_000).astype(np.float32)
-    adam = variant(training={"optimizer": {"name": "adam", "lr": 1e-3}}).training
-    settings = kernels._settings(make(variant(), 1), adam)
-    ours, first, second = start.copy(), np.zeros_like(start), np.zeros_like(start)
-    exact, theirs = (torch.tensor(start, dtype=k) for k in (torch.float64, torch.float32))
+    values = random.standard_normal(10_000).astype(np.float32)
+    ours, first, second = values.copy(), np.zeros_like(values), np.zeros_like(values)
+    exact, theirs = (torch.tensor(values, dtype=k) for k in (torch.float64, torch.float32))
     exact.grad, theirs.grad = torch.tensor(gradient).double(), torch.tensor(gradient)
-    optimizers = [torch.optim.Adam([values], lr=1e-3) for values in (exact, theirs)]
+    optimizers = [torch.optim.Adam([start], lr=1e-3) for start in (exact, theirs)]
     for step in range(1, 4):
-        kernels._update(ours, first, second, 0, len(ours), gradient, settings, step)
+        root = 1 / np.sqrt(1 - 0.999**step)
+        rule = 1e-3 / (1 - 0.9**step), 0.0, 1.0, 0.9, 0.999, 0.1, 0.001, root, 1e-8  # as in RULE
+        update(gradient, ours, first, second, np.array(rule, np.float32))
         for optimizer in optimizers:
             optimizer.step()
     error = np.abs(ours - exact.numpy()).max()

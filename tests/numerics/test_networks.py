@@ -49,15 +49,6 @@ def test_unstacked_modules_are_the_ordinary_ones() -> None:
     assert not plain.training
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_plain_model_is_brought_up_to_date(batch_norm: bool) -> None:
-    stack = stack_of(batch_norm=batch_norm, input_dropout=0.2, hidden_dropout=0.5)
-    plain, wanted = stack.unstack(0), stack.unstack(2).state_dict()
-    stack.copy_to(plain, 2)
-    for name, numbers in plain.state_dict().items():
-        assert name.startswith("rescale") or torch.equal(numbers, wanted[name])
-
-
 def test_without_hidden_layers_a_network_is_linear() -> None:
     stack = stack_of(hidden=[])
     assert [type(m).__name__ for m in stack.unstack(1)] == ["Rescale", "Linear"]

@@ -13,8 +13,10 @@ from typing import Literal, Self, cast, get_args
 from foldwise.core.errors import ConfigError
 
 Device = Literal["auto", "cpu", "cuda"]
+Target = Literal["native", "x86-64-v3"]
 WORKERS, DEVICE, MIRROR = "FOLDWISE_WORKERS", "FOLDWISE_DEVICE", "FOLDWISE_MIRROR"
-VARIABLES = (WORKERS, DEVICE, MIRROR)
+TARGET = "FOLDWISE_TARGET"
+VARIABLES = (WORKERS, DEVICE, MIRROR, TARGET)
 TRACKING = "MLFLOW_TRACKING_URI"
 TELEMETRY_OFF = {
     "DVC_NO_ANALYTICS": "true",
@@ -65,7 +67,7 @@ class Environment:
 
 def problems(variables: Mapping[str, str] = os.environ) -> Iterator[str]:
     """Variables with a bad value, or with a name that looks misspelt: a line for each."""
-    for read in (_workers, _device):
+    for read in (_workers, _device, _target):
         try:
             read(variables)
         except ConfigError as error:
@@ -79,6 +81,20 @@ def problems(variables: Mapping[str, str] = os.environ) -> Iterator[str]:
 def without_telemetry() -> None:
     """Keep DVC and MLflow from reporting their use; call it before they are imported."""
     os.environ.update(TELEMETRY_OFF)
+
+
+def choose_target() -> None:
+    """Have Numba compile for what FOLDWISE_TARGET says; call it before Numba is imported.
+
+    "native" (the default) is this machine; "x86-64-v3" is any with AVX2 and FMA, without AVX-512.
+    The speed differs, the results do not. Processes that are started here compile likewise.
+
+    Raises:
+        ConfigError: it says something else.
+    """
+    target = _target(os.environ)
+    if target != "native":
+        os.environ.update(NUMBA_CPU_NAME=target, NUMBA_CPU_FEATURES="")
 
 
 def cores() -> int:
@@ -100,3 +116,10 @@ def _device(variables: Mapping[str, str]) -> Device:
     if value not in get_args(Device):
         raise ConfigError(f"{DEVICE}: '{value}' is none of {', '.join(get_args(Device))}")
     return cast(Device, value)
+
+
+def _target(variables: Mapping[str, str]) -> Target:
+    value = variables.get(TARGET, "") or "native"
+    if value not in get_args(Target):
+        raise ConfigError(f"{TARGET}: '{value}' is none of {', '.join(get_args(Target))}")
+    return cast(Target, value)

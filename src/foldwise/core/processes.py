@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import NoReturn
 
-from foldwise.core.environment import without_telemetry
+from foldwise.core.environment import choose_target, without_telemetry
 from foldwise.core.errors import FoldwiseError
 
 
@@ -46,6 +46,7 @@ def exit_after(work: Callable[[], None], done: Callable[[int], NoReturn] = sys.e
     gc.set_threshold(100_000, 50, 100)
     signal.signal(signal.SIGTERM, _stop)
     try:
+        choose_target()
         work()
     except FoldwiseError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201

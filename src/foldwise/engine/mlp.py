@@ -6,7 +6,6 @@ from itertools import groupby, pairwise
 from typing import ClassVar, overload
 
 import numpy as np
-import torch
 from torch import nn
 
 from foldwise.core.config import Network, Sgd, Training, Variant
@@ -61,8 +60,7 @@ class Mlp:
         if device == "cpu":
             from foldwise.numerics import kernels
 
-            kind = torch.from_numpy(data.X[:0]).dtype
-            kernels.prepare(self.variant.network, self.variant.training, [kind])
+            kernels.prepare(self.variant.network, self.variant.training)
 
     def train(
         self,
@@ -101,12 +99,12 @@ class _Networks(Sequence[nn.Module]):
 
 
 def compile_ahead() -> None:
-    """Compile the step for all settings and kinds of features: ten seconds, once per machine."""
+    """Compile the step for all settings: some ten seconds, once per machine."""
     from foldwise.numerics import kernels
 
     optimizer = Sgd(name="sgd", lr=1.0)
     settings = Training(epochs=1, batch_size=1, shuffle=False, optimizer=optimizer)
-    kernels.prepare(Network(hidden=[]), settings, [torch.uint8, torch.float32])
+    kernels.prepare(Network(hidden=[]), settings)
 
 
 def _ends(data: Data) -> tuple[int, int]:

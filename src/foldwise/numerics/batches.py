@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,11 +64,23 @@ def preprocessing(kind: str, X: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     if kind == "none":
         return torch.zeros(X.shape[1]), torch.full((X.shape[1],), scale)
     if kind == "standardize":
-        wide, shift = torch.std_mean(X.double(), dim=0, correction=0)
+        shift, wide = _mean_and_deviation(X.numpy())
     else:
-        low, high = torch.aminmax(X.double(), dim=0)
+        low, high = (values.astype(np.float64) for values in (X.numpy().min(0), X.numpy().max(0)))
         shift, wide = low, high - low
-    return shift.float(), torch.where(wide > 0, wide, 1.0).float()
+    found = shift, np.where(wide > 0, wide, 1.0)
+    return torch.from_numpy(found[0]).float(), torch.from_numpy(found[1]).float()
+
+
+def _mean_and_deviation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the columns (C,), in float64; row by row, so that each sum has one order of its terms."""
+    total = np.zeros((2, X.shape[1]))
+    for row in X:
+        total[0] += row
+    mean = total[0] / len(X)
+    for row in X:
+        total[1] += np.square(row - mean)
+    return mean, np.sqrt(total[1] / len(X))
 
 
 def targets_for(labels: Tensor, classes: int) -> Tensor:

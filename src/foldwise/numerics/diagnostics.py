@@ -9,16 +9,18 @@ step moves the weights.
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from foldwise.numerics.batches import Block
-from foldwise.numerics.losses import losses
+from foldwise.numerics.inputs import Training
+from foldwise.numerics.kernels import Inside, inspection
 from foldwise.numerics.networks import StackedNetwork
 
 POINTS = 40  # measurements over a training
 ROWS = 64  # rows of the probe batch
-PERCENTILES = (0.15, 0.50, 0.85)
+PERCENTILES = {"p15": 0.15, "p50": 0.50, "p85": 0.85}
 COLUMNS = (
     "step", "layer", "p15", "p50", "p85", "saturated", "dead", "gradient_norm", "update_ratio",
 )  # fmt: skip
@@ -34,8 +36,7 @@ class Probe:
         model: which of its models.
         x: probe rows, rescaled (R, C).
         targets: their targets (R, outputs).
-        loss: "cross_entropy" or "squared_error".
-        batch_size: rows of a training step.
+        training: loss and batch size.
         steps: how many steps the training has; about `POINTS` of them are measured.
     """
 
@@ -45,13 +46,13 @@ class Probe:
         model: int,
         x: Tensor,
         targets: Tensor,
-        loss: str,
-        batch_size: int,
+        training: Training,
         steps: int,
     ):
-        self.stack, self.model, self.x, self.targets, self.loss = stack, model, x, targets, loss
-        self.batch_size = batch_size
-        self.plain = _without_dropout(stack.unstack(model))
+        self.stack, self.model, self.x, self.targets = stack, model, x, targets
+        self.batch_size = training.batch_size
+        self.single = StackedNetwork(stack.network, x.shape[1], targets.shape[1], 1)
+        self.inspect = inspection(self.single, training)
         self.every = math.ceil(steps / POINTS)
         self.records: list[dict[str, float]] = []
 
@@ -75,86 +76,71 @@ class Probe:
 
         return observed
 
+    @np.errstate(all="ignore")  # a network that diverges is no longer finite
     def _measured(self, batch: Block, train: Train, step: int) -> None:
         before = self._weights()
-        self.stack.copy_to(self.plain, self.model)
-        layers = measure(self.plain[1:], self.x, self.targets, self.loss)  # x is rescaled
+        self._copy()
+        found = measure(self.inspect(self.x, self.targets), self.stack.network.activation)
         train(batch)
         ratios = _ratios(before, self._weights())
-        for layer, (values, ratio) in enumerate(zip(layers, ratios, strict=True), start=1):
+        for layer, (values, ratio) in enumerate(zip(found, ratios, strict=True), start=1):
             self.records.append({"step": step, "layer": layer, **values, "update_ratio": ratio})
 
-    def _weights(self) -> list[Tensor]:
+    @torch.no_grad()
+    def _copy(self) -> None:
+        """Give the single network the present numbers of the model."""
+        numbers = self.stack.state_dict()
+        for name, tensor in self.single.state_dict().items():
+            tensor[0].copy_(numbers[name][self.model])
+
+    def _weights(self) -> list[np.ndarray]:
         layers = [*(layer.linear for layer in self.stack.hidden_layers()), self.stack.output]
-        return [layer.weight[self.model].detach().clone() for layer in layers]
+        return [layer.weight[self.model].detach().cpu().numpy().copy() for layer in layers]
 
 
-def measure(model: nn.Sequential, x: Tensor, targets: Tensor, loss: str) -> list[dict[str, float]]:
-    """Per linear layer of a plain model: pre-activations and gradient on a batch.
+def measure(inside: Sequence[Inside], activation: str) -> list[dict[str, float]]:
+    """Per linear layer: pre-activations and gradient on a batch; of the output layer, the logits.
 
-    Pre-activations are what the nonlinearity gets (after BatchNorm where there is one); of the
-    output layer, the logits. `saturated` is the share of a sigmoid's or tanh's values within 2 %
-    of its range from an end; `dead` the share of ReLU units that are 0 on every row; NaN where
-    the notion does not apply. `gradient_norm` is that of the weights, of the mean loss.
-
-    Args:
-        model: modules in order, as `StackedNetwork.unstack` names them.
-        x: (R, C).
-        targets: (R, outputs).
-        loss: "cross_entropy" or "squared_error".
+    `saturated` is the share of a sigmoid's or tanh's values within 2 % of its range from an end;
+    `dead` the share of ReLU units that are 0 on every row; NaN where the notion does not apply.
+    `gradient_norm` is that of the weights, of the mean loss.
     """
-    with torch.enable_grad():
-        inputs, outputs, linears = [], [], []
-        for module in model:
-            if isinstance(module, nn.Linear):
-                linears.append(module)
-            y = module(x)
-            if _is_activation(module):
-                inputs.append(x.detach())
-                outputs.append((module, y.detach()))
-            x = y
-        mean = losses(x.unsqueeze(0), targets.unsqueeze(0), loss).mean()
-        slopes = torch.autograd.grad(mean, [linear.weight for linear in linears])
-    inputs.append(x.detach())
-    shares = [*(_shares(module, y) for module, y in outputs), _NO_SHARES]
+    *hidden, output = inside
+    shares = [*(_shares(activation, layer.y) for layer in hidden), _shares("none", output.y)]
     return [
-        {**_percentiles(z), **share, "gradient_norm": float(slope.norm())}
-        for z, share, slope in zip(inputs, shares, slopes, strict=True)
+        {**_percentiles(layer.z), **share, "gradient_norm": float(_norm(layer.gradient))}
+        for layer, share in zip(inside, shares, strict=True)
     ]
 
 
-def _is_activation(module: nn.Module) -> bool:
-    return not isinstance(module, nn.Linear | nn.BatchNorm1d | nn.Dropout)
+def _percentiles(z: np.ndarray) -> dict[str, float]:
+    """Between the two nearest values, linearly; in float64."""
+    values = np.sort(z, axis=None).astype(np.float64)
+    found = {}
+    for name, share in PERCENTILES.items():
+        place = share * (len(values) - 1)
+        low = int(place)
+        high = min(low + 1, len(values) - 1)
+        found[name] = float(values[low] + (place - low) * (values[high] - values[low]))
+    return found
 
 
-def _percentiles(z: Tensor) -> dict[str, float]:
-    values = torch.quantile(z.flatten(), torch.tensor(PERCENTILES)).tolist()
-    return dict(zip(("p15", "p50", "p85"), values, strict=True))
-
-
-_NO_SHARES = {"saturated": math.nan, "dead": math.nan}
-
-
-def _shares(module: nn.Module, y: Tensor) -> dict[str, float]:
+def _shares(activation: str, y: np.ndarray) -> dict[str, float]:
     """Share of saturated values (sigmoid, tanh) and of dead units (ReLU)."""
-    shares = dict(_NO_SHARES)
-    if isinstance(module, nn.Sigmoid | nn.Tanh):
-        unit = y if isinstance(module, nn.Sigmoid) else (y + 1) / 2
-        shares["saturated"] = float(((unit < 0.02) | (unit > 0.98)).float().mean())
-    if isinstance(module, nn.ReLU):
-        shares["dead"] = float((y <= 0).all(dim=0).float().mean())
+    shares = {"saturated": math.nan, "dead": math.nan}
+    if activation in ("sigmoid", "tanh"):
+        unit = y if activation == "sigmoid" else (y + 1) / 2
+        shares["saturated"] = float(((unit < 0.02) | (unit > 0.98)).mean())
+    if activation == "relu":
+        shares["dead"] = float((y <= 0).all(axis=0).mean())
     return shares
 
 
-def _without_dropout(model: nn.Sequential) -> nn.Sequential:
-    """The same model with BatchNorm as in training and dropout off."""
-    model.train()
-    for module in model:
-        if isinstance(module, nn.Dropout):
-            module.eval()
-    return model
+def _norm(weights: np.ndarray) -> np.float64:
+    """A cumulative sum has one order of its terms; that of a plain sum is the library's choice."""
+    return np.float64(np.sqrt(np.cumsum(np.square(weights, dtype=np.float64))[-1]))
 
 
-def _ratios(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[float]:
+def _ratios(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> list[float]:
     """How far a step moved each layer's weights, relative to their norm."""
-    return [float((new - old).norm() / old.norm()) for old, new in zip(before, after, strict=True)]
+    return [float(_norm(new - old) / _norm(old)) for old, new in zip(before, after, strict=True)]

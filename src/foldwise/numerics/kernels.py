@@ -3,42 +3,42 @@
 PyTorch spends more time around its operations than in them when a network is small. Here a
 model goes through its batches without leaving compiled code: its parameters stay in the
 processor's cache, a batch's features are gathered and rescaled where they are needed, and a
-weight's gradient is used where it is made. Matrix products are BLAS's. This is the only place
-with hand-written derivatives; tests hold them to autograd in float64.
+weight's gradient is used where it is made. This and `layers` are the only places with
+hand-written derivatives; tests hold them to autograd in float64.
+
+The same input gives the same bits on every x86-64 machine with AVX2 and FMA: no library computes
+anything, and the order of every sum is fixed (`lanes`, `products`, `elementary`).
 
 Shapes: F models, P parameters of a model, N rows of data, n rows of a block, B rows of a batch,
-C features, K outputs, H hidden units of all layers together.
-
-A layer's inputs (B, C) lie in *strips*: up to STRIP columns, all rows of them, then the next
-columns. BLAS is faster with a few rows and a few columns than with a few rows and thousands.
+C features, K outputs, H hidden units of all layers together. The width of every layer is rounded
+up (`padded`); what is there in addition is zero and stays zero.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from foldwise.numerics import layers, products
 from foldwise.numerics.batches import Block, Rows
+from foldwise.numerics.compiling import compiled, warn_without_fma
 from foldwise.numerics.inputs import Network, Training
-from foldwise.numerics.networks import EPS, MOMENTUM, StackedNetwork
+from foldwise.numerics.lanes import LANES, after, as_kind, inner, like, start
+from foldwise.numerics.networks import StackedNetwork
+from foldwise.numerics.products import RULE
 
-ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "silu", "gelu")
-RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SILU, GELU = range(len(ACTIVATIONS))
+ACTIVATIONS = layers.ACTIVATIONS
 OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw")
 SGD, RMSPROP, ADAM, ADAMW = range(len(OPTIMIZERS))
 LOSSES = ("cross_entropy", "squared_error")
-STRIP = 128  # columns of inputs, and their rows of weights, that fit the nearest cache
 EVALUATED = 64  # rows whose logits are computed together
-REORDERED = {"contract", "reassoc", "nsz"}  # sums in any order, products joined with sums
-ESTIMATED = {"arcp", "afn", "ninf"}  # roots by an estimate and a correction: a rounding apart
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath=REORDERED)
-compiled_with_estimates = njit(
-    cache=True, nogil=True, error_model="numpy", fastmath=REORDERED | ESTIMATED
-)
+ALIASED = 1024  # numbers from row to row at which rows fall into the same place of a cache
+Pointer = Any  # to numbers of compiled code
 
 
 class Settings(NamedTuple):
@@ -55,6 +55,7 @@ class Settings(NamedTuple):
     beta2: float  # alpha of RMSprop
     eps: float
     nesterov: bool
+    keep: bool = False  # what activations get, for `inspection`
 
 
 class State(NamedTuple):
@@ -74,68 +75,232 @@ class State(NamedTuple):
 class Data(NamedTuple):
     """A data set's raw features and how each model rescales them: (X - shift) * factor."""
 
-    X: np.ndarray  # (N, C)
+    X: np.ndarray  # (N, bytes of a row)
+    whole: bool  # uint8; otherwise of the kind of the parameters
     shift: np.ndarray  # (F, C)
     factor: np.ndarray  # (F, C)
 
 
+class Widths(NamedTuple):
+    """Of the inputs, every hidden layer, the outputs: as they are, and padded."""
+
+    real: np.ndarray
+    padded: np.ndarray
+
+
+class Room(NamedTuple):
+    """Memory for one batch of one model, and where in it each part of `Scratch` begins."""
+
+    numbers: np.ndarray
+    offsets: np.ndarray
+
+
+class Shape(NamedTuple):
+    """Pointers to `Widths`, and the number of linear layers."""
+
+    real: Pointer
+    padded: Pointer
+    layers: int
+
+
+class Model(NamedTuple):
+    """Pointers to the numbers of one model, as in `State`."""
+
+    parameters: Pointer
+    first: Pointer
+    second: Pointer
+    running_mean: Pointer
+    running_var: Pointer
+
+
 class Scratch(NamedTuple):
-    """Room for one batch of one model; flat, cut into matrices as they are needed."""
+    """Pointers to the parts of `Room`."""
 
-    x: np.ndarray  # rescaled features, in strips
-    targets: np.ndarray
-    units: np.ndarray  # what each hidden layer gives to the next, in strips; then the logits
-    slopes: np.ndarray  # derivative of that by what the activation got
-    normed: np.ndarray  # BatchNorm's values before scale and shift
-    spread: np.ndarray  # (H,), BatchNorm's 1 / sqrt(variance + eps)
-    above: np.ndarray  # gradient by a layer's outputs
-    below: np.ndarray  # gradient by its inputs
-    gradient: np.ndarray  # by up to STRIP rows of the weights
-    room: np.ndarray  # for what is needed shortly
+    x: Pointer  # (B, C), rescaled features
+    targets: Pointer  # (B, K), without padding
+    units: Pointer  # what each hidden layer gives to the next, (B, width) each; then the logits
+    kept: Pointer  # what the activations got, where asked for
+    slopes: Pointer  # derivative of `units` by it
+    normed: Pointer  # BatchNorm's values before scale and shift
+    spread: Pointer  # (H,), BatchNorm's 1 / sqrt(variance + eps)
+    above: Pointer  # gradient by a layer's outputs
+    below: Pointer  # gradient by its inputs
+    weights: Pointer  # the transposed weights of a layer
+    gradient: Pointer  # two rows: by a bias, or by BatchNorm's weight and bias
+    zeros: Pointer  # a row
+    rule: Pointer  # the optimizer's constants
 
 
-def functions(
-    stack: StackedNetwork, training: Training
-) -> tuple[Callable[[Block], None], Callable[[Rows, Tensor], Tensor]]:
-    """Two functions: to train a stack on the batches of a block, and to give its logits.
+class Functions(NamedTuple):
+    """What can be done with a stack. F models, m rows, K outputs, two or more classes."""
+
+    train: Callable[[Block], None]
+    """On the batches of a block."""
+    logits: Callable[[Rows, Tensor], Tensor]
+    """Of rows (F, m), in evaluation mode: (F, m, K)."""
+    scores: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """Of logits (F, m, K), targets (F, m, K), labels (F, m): mean loss and accuracy (F, 2)."""
+    probabilities: Callable[[Tensor], Tensor]
+    """Of logits (F, m, K): of the classes (F, m, classes)."""
+
+
+def supports(network: Network, training: Training) -> bool:
+    """Whether the compiled code knows the activation, the optimizer and the loss."""
+    return (
+        network.activation in ACTIVATIONS
+        and training.optimizer.name in OPTIMIZERS
+        and training.loss in LOSSES
+    )
+
+
+def functions(stack: StackedNetwork, training: Training) -> Functions:
+    """What the compiled code does with a stack.
 
     The loss of a model is the mean over a batch's rows; models do not touch each other, and the
     numbers of one do not depend on how many others there are. The stack's parameters and
-    running statistics become views of the arrays that training changes. Logits (F, m, K) are
-    those of evaluation mode for rows (F, m).
+    running statistics become views of the arrays that training changes.
 
     Args:
         stack: on the CPU.
         training: loss, optimizer and batch size.
     """
     state, settings = _flattened(stack), _settings(stack, training)
-    widths = np.array((stack.shift.shape[1], *stack.network.hidden, stack.output.weight.shape[2]))
-    without = np.empty((stack.models, 0, 0), state.parameters.dtype)
-    steps = 0
+    widths, without = _widths(stack), _no_mask(stack)
+    powers = 1.0, 1.0  # of Adam's betas
+
+    @cache
+    def room(rows: int) -> Room:
+        return _room(widths, rows, stack.shift.dtype)
 
     def train(block: Block) -> None:
-        nonlocal steps
+        nonlocal powers
         by_feature = without if block.input_mask is None else block.input_mask.numpy()
         by_unit = without if block.mask is None else block.mask.numpy()
-        _train(
+        powers = _train(
             state, _data(block.rows), block.rows.targets.numpy(), block.chosen.numpy(),
-            by_feature, by_unit, widths, settings, steps, training.batch_size,
+            by_feature, by_unit, widths, settings, powers, training.batch_size,
+            room(min(training.batch_size, max(1, block.size))),
         )  # fmt: skip
-        steps += math.ceil(block.size / training.batch_size)
 
     def logits(rows: Rows, chosen: Tensor) -> Tensor:
-        found = np.empty((*chosen.shape, widths[-1]), state.parameters.dtype)
-        _evaluate(state, _data(rows), chosen.contiguous().numpy(), widths, settings, found)
+        found = np.empty((*chosen.shape, widths.real[-1]), state.parameters.dtype)
+        chosen = chosen.contiguous()
+        _evaluate(state, _data(rows), chosen.numpy(), widths, settings, room(EVALUATED), found)
         return torch.from_numpy(found)
 
-    return train, logits
+    def scores(logits: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+        found = np.empty((len(logits), 2), state.parameters.dtype)
+        arrays = [values.contiguous().numpy() for values in (logits, targets, labels)]
+        _score(*arrays, settings.squared_error, np.empty_like(arrays[0][0, :1]), found)
+        return torch.from_numpy(found)
+
+    return Functions(train, logits, scores, probabilities)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Logits (F, m, 1) or (F, m, K) to class probabilities (F, m, 2) or (F, m, K)."""
+    classes = max(2, logits.shape[-1])
+    found = np.empty((*logits.shape[:-1], classes), logits.numpy().dtype)
+    _probabilities(logits.contiguous().numpy(), found)
+    return torch.from_numpy(found)
+
+
+class Inside(NamedTuple):
+    """What one batch makes of a linear layer."""
+
+    z: np.ndarray  # (B, out), what the activation gets, after BatchNorm; or the logits
+    y: np.ndarray  # (B, out), what it gives; or the logits
+    gradient: np.ndarray  # (in, out), of the mean loss by the weights
+
+
+def inspection(
+    stack: StackedNetwork, training: Training
+) -> Callable[[Tensor, Tensor], list[Inside]]:
+    """What gives, for rescaled rows (B, C) and targets (B, K), the inside of each linear layer.
+
+    As in training, but without dropout, and no weight changes.
+
+    Args:
+        stack: of one model, on the CPU.
+        training: has the loss.
+    """
+    state, widths, without = _flattened(stack), _widths(stack), _no_mask(stack)
+    settings = _settings(stack, training)._replace(
+        dropout=False, optimizer=SGD, lr=0.0, weight_decay=0.0, beta1=0.0, nesterov=False, keep=True
+    )  # so that the velocity is the gradient
+    as_it_is = (np.full((1, widths.real[0]), x, state.parameters.dtype) for x in (0.0, 1.0))
+    shift, factor = as_it_is
+
+    def inspect(x: Tensor, targets: Tensor) -> list[Inside]:
+        rows, room = len(x), _room(widths, len(x), stack.shift.dtype)
+        data = Data(x.contiguous().numpy().view(np.uint8), False, shift, factor)
+        chosen = np.arange(rows)[np.newaxis]
+        _train(
+            state, data, targets.contiguous().numpy(), chosen, without, without, widths, settings,
+            (1.0, 1.0), rows, room,
+        )  # fmt: skip
+        return list(_inside(state, widths, rows, room, stack.network.batch_norm))
+
+    return inspect
+
+
+def _inside(
+    state: State, widths: Widths, rows: int, room: Room, batch_norm: bool
+) -> Iterator[Inside]:
+    """Cut out of what a step leaves behind."""
+    places = Scratch(*room.offsets.tolist())
+    weight, unit = 0, 0
+    sizes = pairwise(zip(widths.real.tolist(), widths.padded.tolist(), strict=True))
+    for layer, ((real, wide), (outputs, narrow)) in enumerate(sizes, start=1):
+        last = layer == len(widths.real) - 1
+
+        def matrix(values: np.ndarray, start: int, height: int, narrow: int = narrow) -> np.ndarray:
+            return values[start : start + height * narrow].reshape(height, narrow)
+
+        y = matrix(room.numbers, places.units + unit, rows)[:, :outputs]
+        z = y if last else matrix(room.numbers, places.kept + unit, rows)[:, :outputs]
+        yield Inside(z, y, matrix(state.first[0], weight, wide)[:real, :outputs])
+        weight += (wide + 1 + (0 if last or not batch_norm else 2)) * narrow
+        unit += rows * narrow
+
+
+def padded(width: int) -> int:
+    """A multiple of LANES, and not such a one that all rows compete for one place of a cache."""
+    wide = -(-width // LANES) * LANES
+    return wide + LANES if wide % ALIASED == 0 else wide
+
+
+def _widths(stack: StackedNetwork) -> Widths:
+    real = [stack.shift.shape[1], *stack.network.hidden, stack.output.weight.shape[2]]
+    return Widths(np.array(real), np.array([padded(width) for width in real]))
+
+
+def _no_mask(stack: StackedNetwork) -> np.ndarray:
+    return np.empty((stack.models, 0, 0), stack.shift.numpy().dtype)
+
+
+def _room(widths: Widths, rows: int, kind: torch.dtype) -> Room:
+    """Zeros, since padding is never written."""
+    inputs, *hidden, outputs = widths.padded.tolist()
+    units, widest = sum(hidden), max([*hidden, outputs])
+    pairs = pairwise([*hidden, outputs])
+    sizes = Scratch(
+        x=rows * inputs, targets=rows * int(widths.real[-1]), units=rows * (units + outputs),
+        kept=rows * units, slopes=rows * units, normed=rows * units, spread=units,
+        above=rows * widest, below=rows * widest, gradient=2 * widest, zeros=widest,
+        weights=max([0, *(a * b for a, b in pairs)]), rule=len(RULE),
+    )  # fmt: skip
+    *offsets, total = accumulate((padded(size) for size in sizes), initial=0)
+    return Room(torch.zeros(total, dtype=kind).numpy(), np.array(offsets))
 
 
 def _data(rows: Rows) -> Data:
-    return Data(rows.X.numpy(), rows.shift.numpy(), rows.factor.numpy())
+    X = rows.X.numpy()
+    whole = X.dtype == np.uint8
+    return Data(X.view(np.uint8), whole, rows.shift.numpy(), rows.factor.numpy())
 
 
-def prepare(network: Network, training: Training, kinds: Sequence[torch.dtype]) -> None:
+def prepare(network: Network, training: Training) -> None:
     """Compile, or load what an earlier process compiled, before others are forked from this one.
 
     The first time takes some ten seconds; the result lies beside this file, in `__pycache__`.
@@ -143,14 +308,15 @@ def prepare(network: Network, training: Training, kinds: Sequence[torch.dtype]) 
     Args:
         network: any; the compiled code is the same for all.
         training: likewise.
-        kinds: of raw features.
     """
+    warn_without_fma()
     nothing, chosen = torch.zeros(1, 1), torch.zeros(1, 0, dtype=torch.int64)
-    for kind in kinds:
-        rows = Rows(nothing.to(kind), nothing, nothing, nothing, nothing, nothing)
-        train, logits = functions(StackedNetwork(network, 1, 1, 1), training)
-        train(Block(rows, chosen))
-        logits(rows, chosen)
+    rows = Rows(nothing, nothing, chosen, nothing, nothing, chosen)
+    train, logits, scores, _ = functions(StackedNetwork(network, 1, 1, 1), training)
+    train(Block(rows, chosen))
+    found = logits(rows, chosen)
+    scores(found, found, chosen)
+    probabilities(found)
 
 
 def _settings(stack: StackedNetwork, training: Training) -> Settings:
@@ -178,444 +344,266 @@ def _flattened(stack: StackedNetwork) -> State:
             parameters += [layer.norm.weight, layer.norm.bias]
             means.append(layer.norm.running_mean)
             variances.append(layer.norm.running_var)
-    flat = _joined([*parameters, stack.output.weight, stack.output.bias])
+    flat = _joined([*parameters, stack.output.weight, stack.output.bias], stack)
     moments = np.zeros_like(flat), np.zeros_like(flat)
-    return State(flat, *moments, _joined(means, stack.models), _joined(variances, stack.models))
+    return State(flat, *moments, _joined(means, stack), _joined(variances, stack))
 
 
-def _joined(tensors: Sequence[Tensor], models: int = 0) -> np.ndarray:
-    """Tensors (F, ...) side by side in one array (F, all), of which they become views."""
-    if not tensors:
-        return np.empty((models, 0), np.float32)
-    parts = [tensor.detach().flatten(1) for tensor in tensors]
-    joined = torch.cat(parts, dim=1)
-    views = torch.split(joined, [part.shape[1] for part in parts], dim=1)
-    for tensor, view in zip(tensors, views, strict=True):
-        tensor.data = view.unflatten(1, tensor.shape[1:])
+def _joined(tensors: Sequence[Tensor], stack: StackedNetwork) -> np.ndarray:
+    """Tensors (F, ...), padded, side by side in one array (F, all), of which they become views."""
+    shapes = [[padded(width) for width in tensor.shape[1:]] for tensor in tensors]
+    sizes = [math.prod(shape) for shape in shapes]
+    joined = torch.zeros(stack.models, sum(sizes), dtype=stack.shift.dtype)
+    for tensor, shape, part in zip(tensors, shapes, joined.split(sizes, dim=1), strict=True):
+        view = part.unflatten(1, shape)
+        for axis, width in enumerate(tensor.shape[1:], start=1):
+            view = view.narrow(axis, 0, width)
+        tensor.data = view.copy_(tensor.detach())
     array: np.ndarray = joined.numpy()
     return array
 
 
-# --- batches ----------------------------------------------------------------------------------
+# --- what is called from Python ---------------------------------------------------------------
 
 
 @compiled
 def _train(
-    state, data, targets, chosen, input_mask, mask, widths, settings, steps, batch_size
-):  # fmt: skip
-    """Every model through all batches: targets (N, K), chosen (F, n), masks (F, n, C or H)."""
+    state, data, targets, chosen, input_mask, mask, widths, settings, powers, batch_size, room
+):
+    """Every model through all batches: targets (N, K), chosen (F, n), masks (F, n, C or H).
+
+    Gives the powers of Adam's betas that belong to the last step.
+    """
     models, size = chosen.shape
-    scratch = _scratch(widths, min(batch_size, size), state.parameters.dtype)
+    features, units = input_mask.shape[2], mask.shape[2]
+    shape, scratch = _shape(widths), _scratch(room)
+    power1, power2 = powers
     for f in range(models):
         model = _model(state, f)
-        for batch in range(-(-size // batch_size)):
-            a = batch * batch_size
-            b = min(a + batch_size, size)
-            rows = chosen[f, a:b]
-            _gather(data.X, rows, data.shift[f], data.factor[f], scratch.x)
-            if input_mask.shape[1]:
-                _multiply_strips(scratch.x, input_mask[f, a:b])
-            wanted = _matrix(scratch.targets, 0, len(rows), targets.shape[1])
-            for row in range(len(rows)):
-                for k in range(targets.shape[1]):
-                    wanted[row, k] = targets[rows[row], k]
-            _forward(model, len(rows), mask[f, a:b], widths, settings, True, scratch)
-            _backward(model, wanted, widths, settings, steps + batch + 1, scratch)
+        power1, power2 = powers
+        for a in range(0, size, batch_size):
+            rows, at = min(batch_size, size - a), f * size + a
+            rows_of = after(start(chosen), at)
+            _load_features(data, rows_of, rows, f, shape, scratch)
+            if features:
+                factors, wide = after(start(input_mask), at * features), shape.padded[0]
+                layers.multiply_rows(scratch.x, rows, features, wide, factors, features)
+            outputs = targets.shape[1]
+            layers.gather_targets(start(targets), outputs, rows_of, rows, scratch.targets)
+            power1, power2 = power1 * settings.beta1, power2 * settings.beta2
+            _set_rule(scratch.rule, settings, power1, power2)
+            factors = after(start(mask), at * units)
+            _forward(model, shape, rows, factors, units, settings, True, scratch)
+            _backward(model, shape, rows, state.parameters.shape[1], settings, scratch)
+    return power1, power2
 
 
 @compiled
-def _evaluate(state, data, chosen, widths, settings, logits):
+def _evaluate(state, data, chosen, widths, settings, room, logits):
     """Logits (F, n, K) of chosen rows (F, n), without dropout, BatchNorm by its running values."""
     models, size = chosen.shape
-    scratch = _scratch(widths, min(EVALUATED, size), state.parameters.dtype)
+    shape, scratch = _shape(widths), _scratch(room)
+    outputs, wide = shape.real[shape.layers], shape.padded[shape.layers]
     for f in range(models):
         model = _model(state, f)
         for a in range(0, size, EVALUATED):
-            b = min(a + EVALUATED, size)
-            _gather(data.X, chosen[f, a:b], data.shift[f], data.factor[f], scratch.x)
-            _forward(model, b - a, logits[f, a:b], widths, settings, False, scratch)
-            found = _matrix(scratch.units, (b - a) * _units(widths), b - a, widths[-1])
-            for row in range(b - a):
-                for k in range(widths[-1]):
-                    logits[f, a + row, k] = found[row, k]
+            rows, at = min(EVALUATED, size - a), f * size + a
+            _load_features(data, after(start(chosen), at), rows, f, shape, scratch)
+            found = _forward(model, shape, rows, scratch.zeros, 0, settings, False, scratch)
+            to = after(start(logits), at * outputs)
+            for row in range(rows):
+                for k in range(outputs):
+                    to[row * outputs + k] = found[row * wide + k]
 
 
 @compiled
+def _score(logits, targets, labels, squared_error, room, scores):
+    """Mean loss and accuracy (F, 2) of logits (F, n, K), summed in float64; room for K numbers."""
+    models, size, outputs = logits.shape
+    for f in range(models):
+        loss, correct = 0.0, 0.0
+        for i in range(f * size, (f + 1) * size):
+            z, y = after(start(logits), i * outputs), after(start(targets), i * outputs)
+            loss += layers.row_loss(z, y, outputs, squared_error, start(room))
+            correct += layers.row_class(z, outputs) == labels[f, i - f * size]
+        scores[f, 0], scores[f, 1] = loss / size, correct / size
+
+
+@compiled
+def _probabilities(logits, found):
+    """Class probabilities (F, n, 2 or K) of logits (F, n, 1 or K)."""
+    models, size, outputs = logits.shape
+    for i in range(models * size):
+        z, p = after(start(logits), i * outputs), after(start(found), i * found.shape[2])
+        layers.row_probabilities(z, outputs, p)
+
+
+@inner
+def _shape(widths):
+    return Shape(start(widths.real), start(widths.padded), len(widths.real) - 1)
+
+
+@inner
 def _model(state, f):
     """The numbers of one model."""
-    return State(
-        state.parameters[f], state.first[f], state.second[f],
-        state.running_mean[f], state.running_var[f],
+    at, unit = f * state.parameters.shape[1], f * state.running_mean.shape[1]
+    return Model(
+        after(start(state.parameters), at), after(start(state.first), at),
+        after(start(state.second), at), after(start(state.running_mean), unit),
+        after(start(state.running_var), unit),
     )  # fmt: skip
 
 
-@compiled
-def _scratch(widths, rows, dtype):
-    hidden, widest = _units(widths), 0
-    for width in widths[1:]:
-        widest = max(widest, width)
+@inner
+def _scratch(room):
+    numbers, o = start(room.numbers), room.offsets
     return Scratch(
-        np.empty(rows * widths[0], dtype),
-        np.empty(rows * widths[-1], dtype),
-        np.empty(rows * (hidden + widths[-1]), dtype),
-        np.empty(rows * hidden, dtype),
-        np.empty(rows * hidden, dtype),
-        np.empty(hidden, dtype),
-        np.empty(rows * widest, dtype),
-        np.empty(rows * widest, dtype),
-        np.empty(max(2, STRIP) * widest, dtype),
-        np.empty(max(2, rows) * widest, dtype),
-    )
+        after(numbers, o[0]), after(numbers, o[1]), after(numbers, o[2]), after(numbers, o[3]),
+        after(numbers, o[4]), after(numbers, o[5]), after(numbers, o[6]), after(numbers, o[7]),
+        after(numbers, o[8]), after(numbers, o[9]), after(numbers, o[10]), after(numbers, o[11]),
+        after(numbers, o[12]),
+    )  # fmt: skip
 
 
-@compiled
-def _units(widths):
-    """H, the hidden units of all layers."""
-    units = 0
-    for width in widths[1:-1]:
-        units += width
-    return units
-
-
-@compiled
-def _gather(X, rows, shift, factor, x):
-    """Rows of raw features (N, C), rescaled, into strips."""
-    kind = x.dtype.type
-    count = len(rows)
-    for row in range(count):
-        raw = X[rows[row]]
-        for start in range(0, len(raw), STRIP):
-            width = min(STRIP, len(raw) - start)
-            place = count * start + row * width
-            strip, values = x[place : place + width], raw[start : start + width]
-            low, by = shift[start : start + width], factor[start : start + width]
-            for c in range(width):
-                strip[c] = (kind(values[c]) - low[c]) * by[c]
-
-
-@compiled
-def _multiply_strips(x, mask):
-    """Multiply strips by a matrix (B, C)."""
-    count, wide = mask.shape
-    for row in range(count):
-        for start in range(0, wide, STRIP):
-            width = min(STRIP, wide - start)
-            place = count * start + row * width
-            strip, factors = x[place : place + width], mask[row, start : start + width]
-            for c in range(width):
-                strip[c] *= factors[c]
+@inner
+def _load_features(data, chosen, rows, f, shape, scratch):
+    """Rescaled features of some rows of a model's data."""
+    features = shape.real[0]
+    shift, factor = after(start(data.shift), f * features), after(start(data.factor), f * features)
+    x, wide = scratch.x, shape.padded[0]
+    if data.whole:
+        layers.gather(start(data.X), features, chosen, rows, shift, factor, x, wide)
+    else:
+        X = as_kind(start(data.X), x)
+        layers.gather(X, features, chosen, rows, shift, factor, x, wide)
 
 
 # --- a step -----------------------------------------------------------------------------------
 
 
-@compiled
-def _forward(model, rows, mask, widths, settings, training, scratch):
-    """What each layer makes of `scratch.x`, the logits at last; mask (B, H) where training."""
-    parameters, _, _, running_mean, running_var = model
-    x, _, units, slopes, normed, spread, _, below, _, room = scratch
-    output = len(widths) - 2
-    at, unit = 0, 0  # where a layer's parameters and its units begin
-
-    inputs = x
-    for layer in range(output + 1):
-        wide, narrow = widths[layer], widths[layer + 1]
-        values = units[rows * unit : rows * (unit + narrow)]
-        z = values.reshape(rows, narrow)
-        _linear(inputs, wide, parameters, at, z, below)
+@inner
+def _forward(model, shape, rows, mask, mask_row, settings, training, scratch):
+    """What each layer makes of `scratch.x`; gives the logits (B, K). The mask is (B, H)."""
+    inputs, z = scratch.x, scratch.units
+    at, unit, column = 0, 0, 0  # where a layer's parameters, its units, its mask begin
+    for layer in range(shape.layers):
+        wide, narrow, real = shape.padded[layer], shape.padded[layer + 1], shape.real[layer + 1]
+        weights, z = after(model.parameters, at), after(scratch.units, rows * unit)
+        bias = after(weights, wide * narrow)
+        products.product(
+            inputs, wide, weights, narrow, bias, 0, z, narrow, rows, narrow, shape.real[layer]
+        )
         at += (wide + 1) * narrow
-        if layer < output:
+        if layer + 1 < shape.layers:
             if settings.batch_norm:
-                weight, bias = at, at + narrow
-                if training:
-                    own = _matrix(normed, rows * unit, rows, narrow)
-                    _batch_norm(z, own, spread, running_mean, running_var, unit, room)
-                else:
-                    _normalise(z, running_mean, running_var, unit)
-                _scale(z, parameters[weight:bias], parameters[bias : bias + narrow])
+                _batch_norm(model, at, unit, z, rows, narrow, training, scratch)
                 at += 2 * narrow
-            slope = slopes[rows * unit : rows * (unit + narrow)]
-            _activate(values, slope, settings.activation)
+            slopes = after(scratch.slopes, rows * unit)
+            if settings.keep:
+                layers.copy(z, rows * narrow, after(scratch.kept, rows * unit))
+            layers.activate(z, slopes, rows * narrow, settings.activation)
             if settings.dropout and training:
-                _drop_out(z, slope.reshape(rows, narrow), mask[:, unit : unit + narrow])
-            if narrow > STRIP:
-                _into_strips(z, room)
-            unit += narrow
-        inputs = values
+                factors = after(mask, column)
+                layers.multiply_rows(z, rows, real, narrow, factors, mask_row)
+                layers.multiply_rows(slopes, rows, real, narrow, factors, mask_row)
+            layers.clear_padding(z, rows, real, narrow)
+            layers.clear_padding(slopes, rows, real, narrow)
+        inputs = z
+        unit += narrow
+        column += real
+    return z
 
 
-@compiled
-def _backward(model, targets, widths, settings, step, scratch):
-    """Gradient of the loss, layer by layer, and the update of each by it; targets (B, K)."""
-    parameters, first, second, _, _ = model
-    x, _, units, slopes, normed, spread, above, below, gradient, _ = scratch
-    rows, output = len(targets), len(widths) - 2
-    at, unit = len(parameters), _units(widths)  # where a layer's parameters and units end
+@inner
+def _batch_norm(model, at, unit, z, rows, wide, training, scratch):
+    """BatchNorm of z (B, C), whose weight and bias lie at `at`."""
+    weight, bias = after(model.parameters, at), after(model.parameters, at + wide)
+    mean, var = after(model.running_mean, unit), after(model.running_var, unit)
+    spread, normed = after(scratch.spread, unit), after(scratch.normed, rows * unit)
+    if training:
+        room = scratch.gradient
+        layers.batch_norm(
+            z, rows, wide, weight, bias, mean, var, normed, spread, room, after(room, wide)
+        )
+    else:
+        layers.apply_batch_norm(z, rows, wide, weight, bias, mean, var, spread)
 
-    d = _matrix(above, 0, rows, widths[-1])
-    _loss_gradient(_matrix(units, rows * unit, rows, widths[-1]), targets, settings, d)
-    for layer in range(output, -1, -1):
-        wide, narrow = widths[layer], widths[layer + 1]
-        if layer < output and settings.batch_norm:
+
+@inner
+def _backward(model, shape, rows, parameters, settings, scratch):
+    """Gradient of the loss, layer by layer, and the update of each by it."""
+    d, below, gradient, rule = scratch.above, scratch.below, scratch.gradient, scratch.rule
+    at, unit = parameters, 0  # where a layer's parameters and the units below it end
+    for layer in range(1, shape.layers):
+        unit += shape.padded[layer]
+    outputs, narrow = shape.real[shape.layers], shape.padded[shape.layers]
+    logits = after(scratch.units, rows * unit)
+    layers.loss_gradient(logits, rows, outputs, narrow, scratch.targets, settings.squared_error, d)
+    layers.clear_padding(d, rows, outputs, narrow)
+    kind = _update_kind(settings)
+    for layer in range(shape.layers - 1, -1, -1):
+        wide, narrow = shape.padded[layer], shape.padded[layer + 1]
+        if layer + 1 < shape.layers and settings.batch_norm:
             at -= 2 * narrow
-            own = _matrix(normed, rows * unit, rows, narrow)
-            _batch_norm_backward(d, own, spread, parameters, at, unit, gradient)
-            _update(parameters, first, second, at, 2 * narrow, gradient, settings, step)
+            normed, spread = after(scratch.normed, rows * unit), after(scratch.spread, unit)
+            weight, by_bias = after(model.parameters, at), after(gradient, narrow)
+            layers.batch_norm_backward(d, rows, narrow, weight, normed, spread, gradient, by_bias)
+            _update(model, at, gradient, 2 * narrow, rule, kind)
         at -= (wide + 1) * narrow
-        if layer == 0:
-            _update_linear(x, wide, d, parameters, first, second, at, gradient, settings, step)
-        else:
+        inputs = scratch.x
+        if layer:
             unit -= wide
-            by_inputs = _matrix(below, 0, rows, wide)
-            np.dot(d, _matrix(parameters, at, wide, narrow).T, by_inputs)
-            _multiply(below, slopes[rows * unit : rows * (unit + wide)])
-            inputs = units[rows * unit : rows * (unit + wide)]
-            _update_linear(inputs, wide, d, parameters, first, second, at, gradient, settings, step)
-            d, above, below = by_inputs, below, above
+            inputs = after(scratch.units, rows * unit)
+            _by_inputs(model, at, shape, layer, d, rows, scratch, below)
+            layers.multiply(below, after(scratch.slopes, rows * unit), rows * wide)
+        p, first = after(model.parameters, at), after(model.first, at)
+        second, real = after(model.second, at), shape.real[layer]
+        products.update_weights(
+            inputs, wide, d, narrow, rows, p, first, second, real, narrow, rule, kind
+        )
+        layers.sum_rows(d, rows, narrow, gradient)
+        _update(model, at + wide * narrow, gradient, narrow, rule, kind)
+        d, below = below, d
 
 
-@compiled
-def _matrix(flat, start, rows, columns):
-    """A part of a flat array as a matrix."""
-    return flat[start : start + rows * columns].reshape(rows, columns)
+@inner
+def _by_inputs(model, at, shape, layer, d, rows, scratch, below):
+    """Gradient `below` by a layer's inputs, from that by its outputs d and its weights at `at`."""
+    wide, narrow, real = shape.padded[layer], shape.padded[layer + 1], shape.real[layer + 1]
+    products.transpose(after(model.parameters, at), wide, narrow, scratch.weights, wide)
+    products.product(
+        d, narrow, scratch.weights, wide, scratch.zeros, 0, below, wide, rows, wide, real
+    )
 
 
-# --- layers -----------------------------------------------------------------------------------
+@inner
+def _update(model, at, gradient, size, rule, kind):
+    """Update `size` parameters from `at` on."""
+    p, first = after(model.parameters, at), after(model.first, at)
+    products.update(gradient, p, first, after(model.second, at), size, rule, kind)
 
 
-@compiled
-def _linear(x, wide, parameters, at, z, product):
-    """Outputs z (B, out) = x W + b, with x in strips, and W and b from `at` on."""
-    rows, narrow = z.shape
-    for start in range(0, wide, STRIP):
-        width = min(STRIP, wide - start)
-        strip = _matrix(x, rows * start, rows, width)
-        weights = _matrix(parameters, at + start * narrow, width, narrow)
-        if start == 0:
-            np.dot(strip, weights, z)
-        else:
-            np.dot(strip, weights, _matrix(product, 0, rows, narrow))
-            _add(z, product)
-    bias = parameters[at + wide * narrow : at + (wide + 1) * narrow]
-    for row in range(rows):
-        for o in range(narrow):
-            z[row, o] += bias[o]
-
-
-@compiled
-def _add(z, product):
-    total = z.reshape(z.size)
-    for i in range(len(total)):
-        total[i] += product[i]
-
-
-@compiled
-def _update_linear(x, wide, d, parameters, first, second, at, gradient, settings, step):
-    """Update weight and bias by their gradients xᵀ d and the sum of d over rows."""
-    rows, narrow = d.shape
-    for start in range(0, wide, STRIP):
-        width = min(STRIP, wide - start)
-        strip = _matrix(x, rows * start, rows, width)
-        np.dot(strip.T, d, _matrix(gradient, 0, width, narrow))
-        begin, size = at + start * narrow, width * narrow
-        _update(parameters, first, second, begin, size, gradient, settings, step)
-    gradient[:narrow] = 0
-    for row in range(rows):
-        for o in range(narrow):
-            gradient[o] += d[row, o]
-    _update(parameters, first, second, at + wide * narrow, narrow, gradient, settings, step)
-
-
-@compiled
-def _into_strips(z, room):
-    """Reorder z (B, C) in its place."""
-    rows, wide = z.shape
-    flat, at = z.reshape(z.size), 0
-    for start in range(0, wide, STRIP):
-        for row in range(rows):
-            for c in range(start, min(start + STRIP, wide)):
-                room[at] = z[row, c]
-                at += 1
-    for i in range(len(flat)):
-        flat[i] = room[i]
-
-
-@compiled
-def _batch_norm(z, normed, spread, running_mean, running_var, unit, room):
-    """Normalise z (B, C) by its own biased variance (Ioffe & Szegedy 2015); keep a copy."""
-    rows, width = z.shape
-    kind = z.dtype.type
-    one, count, eps, momentum = kind(1), kind(rows), kind(EPS), kind(MOMENTUM)
-    running_mean, running_var = running_mean[unit : unit + width], running_var[unit : unit + width]
-    spread = spread[unit : unit + width]
-    mean, variance = room[:width], room[width : 2 * width]
-    room[: 2 * width] = 0
-    for row in range(rows):
-        for c in range(width):
-            mean[c] += z[row, c] / count
-    for row in range(rows):
-        for c in range(width):
-            z[row, c] -= mean[c]
-            variance[c] += z[row, c] * z[row, c] / count
-    unbiased = count / kind(max(rows - 1, 1))
-    for c in range(width):
-        running_mean[c] += momentum * (mean[c] - running_mean[c])
-        running_var[c] += momentum * (variance[c] * unbiased - running_var[c])
-        spread[c] = one / np.sqrt(variance[c] + eps)
-    for row in range(rows):
-        for c in range(width):
-            z[row, c] *= spread[c]
-            normed[row, c] = z[row, c]
-
-
-@compiled
-def _normalise(z, running_mean, running_var, unit):
-    """Normalise z (B, C) as BatchNorm does in evaluation."""
-    kind = z.dtype.type
-    for c in range(z.shape[1]):
-        mean = running_mean[unit + c]
-        spread = kind(1) / np.sqrt(running_var[unit + c] + kind(EPS))
-        for row in range(len(z)):
-            z[row, c] = (z[row, c] - mean) * spread
-
-
-@compiled
-def _scale(z, weight, bias):
-    for row in range(len(z)):
-        for c in range(z.shape[1]):
-            z[row, c] = z[row, c] * weight[c] + bias[c]
-
-
-@compiled
-def _batch_norm_backward(d, normed, spread, parameters, at, unit, gradient):
-    """Turn d (B, C), by BatchNorm's outputs, into that by its inputs; gradient by its weights."""
-    rows, width = d.shape
-    share = d.dtype.type(1) / d.dtype.type(rows)
-    weight, spread = parameters[at : at + width], spread[unit : unit + width]
-    gradient[: 2 * width] = 0
-    by_weight, by_bias = gradient[:width], gradient[width : 2 * width]
-    for row in range(rows):
-        for c in range(width):
-            by_weight[c] += d[row, c] * normed[row, c]
-            by_bias[c] += d[row, c]
-    for row in range(rows):
-        for c in range(width):
-            centred = d[row, c] - share * (by_bias[c] + normed[row, c] * by_weight[c])
-            d[row, c] = weight[c] * spread[c] * centred
-
-
-@compiled
-def _activate(values, slopes, name):
-    """Values become the activation's, slopes its derivative by what they were."""
-    kind = values.dtype.type
-    zero, half, one = kind(0), kind(0.5), kind(1)
-    if name in (RELU, LEAKY_RELU):
-        leak = kind(0.01) if name == LEAKY_RELU else zero
-        for i in range(len(values)):
-            slopes[i] = one if values[i] > zero else leak
-            values[i] *= slopes[i]
-    elif name == SIGMOID:
-        for i in range(len(values)):
-            values[i] = one / (one + np.exp(-values[i]))
-            slopes[i] = values[i] * (one - values[i])
-    elif name == TANH:
-        for i in range(len(values)):
-            values[i] = np.tanh(values[i])
-            slopes[i] = one - values[i] * values[i]
-    elif name == ELU:
-        for i in range(len(values)):
-            slopes[i] = one if values[i] > zero else np.exp(values[i])
-            values[i] = values[i] if values[i] > zero else np.expm1(values[i])
-    elif name == SILU:
-        for i in range(len(values)):
-            gate = one / (one + np.exp(-values[i]))
-            slopes[i] = gate * (one + values[i] * (one - gate))
-            values[i] *= gate
-    else:
-        scale = kind(1 / math.sqrt(2 * math.pi))
-        for i in range(len(values)):
-            share = half * (one + kind(math.erf(values[i] * kind(math.sqrt(0.5)))))
-            slopes[i] = share + values[i] * scale * np.exp(-half * values[i] * values[i])
-            values[i] *= share
-
-
-@compiled
-def _drop_out(z, slopes, mask):
-    """Multiply by a layer's mask (B, C), on the way here and on the way back."""
-    for row in range(z.shape[0]):
-        for c in range(z.shape[1]):
-            z[row, c] *= mask[row, c]
-            slopes[row, c] *= mask[row, c]
-
-
-@compiled
-def _multiply(d, slopes):
-    for i in range(len(slopes)):
-        d[i] *= slopes[i]
-
-
-@compiled
-def _loss_gradient(logits, targets, settings, d):
-    """Gradient d (B, K) of the mean of `losses.losses` over B rows by the logits."""
-    rows, outputs = logits.shape
-    kind = logits.dtype.type
-    one, share, squared_error = kind(1), kind(1) / kind(rows), settings.squared_error
-    for row in range(rows):
-        if outputs == 1:
-            p = one / (one + np.exp(-logits[row, 0]))
-            d[row, 0] = (p - targets[row, 0]) * share
-            if squared_error:
-                d[row, 0] *= kind(2) * p * (one - p)
-            continue
-        highest, total, inner = logits[row, 0], kind(0), kind(0)
-        for k in range(1, outputs):
-            highest = max(highest, logits[row, k])
-        for k in range(outputs):
-            d[row, k] = np.exp(logits[row, k] - highest)
-            total += d[row, k]
-        for k in range(outputs):
-            d[row, k] /= total  # the probability
-            inner += (d[row, k] - targets[row, k]) * d[row, k]
-        for k in range(outputs):
-            error = d[row, k] - targets[row, k]
-            if squared_error:
-                error = (error - inner) * d[row, k] * kind(2) / kind(outputs)
-            d[row, k] = error * share
-
-
-# --- optimizers -------------------------------------------------------------------------------
-
-
-@compiled_with_estimates
-def _update(parameters, first, second, at, size, gradient, settings, step):
-    """One step of `torch.optim`'s SGD, Adam, AdamW or RMSprop on `size` parameters from `at`."""
-    p, first = parameters[at : at + size], first[at : at + size]
-    second = second[at : at + size]
-    kind = gradient.dtype.type
-    one, lr, decay = kind(1), kind(settings.lr), kind(settings.weight_decay)
-    beta1, beta2, eps = kind(settings.beta1), kind(settings.beta2), kind(settings.eps)
+@inner
+def _update_kind(settings):
     if settings.optimizer == SGD:
-        for i in range(size):
-            g = gradient[i] + decay * p[i]
-            first[i] = beta1 * first[i] + g
-            move = g + beta1 * first[i] if settings.nesterov else first[i]
-            p[i] -= lr * move
-    elif settings.optimizer == RMSPROP:
-        for i in range(size):
-            g = gradient[i] + decay * p[i]
-            second[i] = beta2 * second[i] + (one - beta2) * g * g
-            first[i] = beta1 * first[i] + g / (np.sqrt(second[i]) + eps)
-            p[i] -= lr * first[i]
-    else:
-        shrink, penalty = one, decay
-        if settings.optimizer == ADAMW:
-            shrink, penalty = one - lr * decay, kind(0)
-        corrected = kind(settings.lr / (1 - settings.beta1**step))
-        root = kind(1 / math.sqrt(1 - settings.beta2**step))
-        for i in range(size):
-            value = p[i] * shrink
-            g = gradient[i] + penalty * value
-            mean = first[i] + (one - beta1) * (g - first[i])
-            square = beta2 * second[i] + (one - beta2) * g * g
-            first[i], second[i] = mean, square
-            p[i] = value - corrected * mean / (np.sqrt(square) * root + eps)
+        return products.NESTEROV if settings.nesterov else products.SGD
+    return products.RMSPROP if settings.optimizer == RMSPROP else products.ADAM
+
+
+@inner
+def _set_rule(rule, settings, power1, power2):
+    """An optimizer's constants for the step to which these powers of its betas belong."""
+    lr, decay, shrink, root = settings.lr, settings.weight_decay, 1.0, 1.0
+    if settings.optimizer == ADAMW:
+        shrink, decay = 1 - lr * decay, 0.0
+    if settings.optimizer in (ADAM, ADAMW):
+        lr, root = lr / (1 - power1), 1 / math.sqrt(1 - power2)
+    rule[RULE.lr] = like(rule, lr)
+    rule[RULE.decay] = like(rule, decay)
+    rule[RULE.shrink] = like(rule, shrink)
+    rule[RULE.beta1] = like(rule, settings.beta1)
+    rule[RULE.beta2] = like(rule, settings.beta2)
+    rule[RULE.rest1] = like(rule, 1) - rule[RULE.beta1]
+    rule[RULE.rest2] = like(rule, 1) - rule[RULE.beta2]
+    rule[RULE.root] = like(rule, root)
+    rule[RULE.eps] = like(rule, settings.eps)

@@ -6,7 +6,6 @@ Shapes: F models, B rows, C features of a layer. Axis 0 of every parameter is th
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -222,15 +221,6 @@ class StackedNetwork(nn.Module):
         modules["output"] = self.output.unstack(i)
         return nn.Sequential(modules).eval()
 
-    def copy_to(self, plain: nn.Sequential, i: int) -> None:
-        """Copy the current parameters and statistics of model i into what `unstack` made."""
-        parts: dict[str, Any] = dict(plain.named_children())
-        for number, layer in enumerate(self.hidden_layers(), start=1):
-            layer.linear.copy_to(parts[f"linear{number}"], i)
-            if layer.norm is not None:
-                layer.norm.copy_to(parts[f"norm{number}"], i)
-        self.output.copy_to(parts["output"], i)
-
     def hidden_layers(self) -> list[HiddenLayer]:
         """The hidden layers in order."""
         return [layer for layer in self.hidden if isinstance(layer, HiddenLayer)]
@@ -295,7 +285,14 @@ def initialise(
             bound = init.uniform or 1 / math.sqrt(inputs)
             for i in range(models):
                 random = generator(i, name)
-                weight = torch.empty(outputs, inputs).uniform_(-bound, bound, generator=random)
-                bias = torch.empty(outputs).uniform_(-bound, bound, generator=random)
-                layer.weight[i].copy_(weight.T)
-                layer.bias[i].copy_(bias)
+                layer.weight[i].copy_(_uniform((outputs, inputs), bound, random).T)
+                layer.bias[i].copy_(_uniform((outputs,), bound, random))
+
+
+def _uniform(shape: tuple[int, ...], bound: float, random: torch.Generator) -> Tensor:
+    """U(-bound, bound) as `uniform_` draws it on a processor with AVX2: rounded once.
+
+    Without AVX2 it rounds the product and then the sum, and gives other bits.
+    """
+    low = float(torch.tensor(-bound))  # in float32
+    return torch.empty(shape).uniform_(generator=random).double().mul_(-2 * low).add_(low).float()

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +10,9 @@ from torch import Tensor, nn
 from foldwise.numerics import kernels
 from foldwise.numerics.batches import BLOCK_BYTES, Batch, Block, Rows
 from foldwise.numerics.inputs import Training
+from foldwise.numerics.kernels import Functions
 from foldwise.numerics.losses import losses
-from foldwise.numerics.networks import StackedNetwork
+from foldwise.numerics.networks import StackedNetwork, probabilities
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -25,13 +25,6 @@ WARM_UP = 3  # batches of a size before their step is captured in a CUDA graph
 Step = Callable[[Batch], None]
 
 
-class Functions(NamedTuple):
-    """What can be done with a stack: train it on a block; its logits (F, m, K) of rows (F, m)."""
-
-    train: Callable[[Block], None]
-    logits: Callable[[Rows, Tensor], Tensor]
-
-
 def functions(stack: nn.Module, training: Training) -> Functions:
     """The fastest way that there is for this module on its device.
 
@@ -40,21 +33,18 @@ def functions(stack: nn.Module, training: Training) -> Functions:
         training: loss, optimizer and batch size.
     """
     if isinstance(stack, StackedNetwork) and is_compiled(stack, training):
-        return Functions(*kernels.functions(stack, training))
+        return kernels.functions(stack, training)
     step = autograd_step(stack, training)
     on_gpu = next(stack.parameters()).is_cuda
     train = batchwise(captured(step) if on_gpu else step, training.batch_size)
-    return Functions(train, partial(evaluated, stack))
+    scores = partial(mean_scores, training.loss)
+    return Functions(train, partial(evaluated, stack), scores, probabilities)
 
 
 def is_compiled(stack: StackedNetwork, training: Training) -> bool:
     """Whether the compiled step can train this; autograd trains everything else."""
-    return (
-        stack.output.weight.device.type == "cpu"
-        and stack.network.activation in kernels.ACTIVATIONS
-        and training.optimizer.name in kernels.OPTIMIZERS
-        and training.loss in kernels.LOSSES
-    )
+    on_cpu = stack.output.weight.device.type == "cpu"
+    return on_cpu and kernels.supports(stack.network, training)
 
 
 def evaluated(stack: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
@@ -65,6 +55,13 @@ def evaluated(stack: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
     logits = torch.cat([stack(rows.features(part)) for part in parts], dim=1)
     stack.train()
     return logits
+
+
+def mean_scores(loss: str, logits: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+    """Mean loss and accuracy (F, 2) of logits (F, m, K), targets (F, m, K), labels (F, m)."""
+    predicted = logits.argmax(-1) if logits.shape[-1] > 1 else (logits.squeeze(-1) > 0).long()
+    correct = (predicted == labels).float()
+    return torch.stack([losses(logits, targets, loss), correct], dim=1).mean(dim=2)
 
 
 def batchwise(step: Step, batch_size: int) -> Callable[[Block], None]:

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldwise.numerics import networks, randomness, steps
+from foldwise.numerics import kernels, networks, randomness, steps
 from foldwise.numerics.batches import Block, Rows, blocks, preprocessing, targets_for
 from foldwise.numerics.diagnostics import ROWS, Probe
 from foldwise.numerics.inputs import Data, Network, Training
-from foldwise.numerics.losses import losses
+from foldwise.numerics.kernels import Functions
 from foldwise.numerics.networks import StackedNetwork
 from foldwise.numerics.outcomes import DivergedError, Recorded, Trained
 from foldwise.numerics.split import Split
@@ -26,7 +26,6 @@ HISTORY_POINTS = 100  # a learning curve has at most so many points
 RECORD_SECONDS = 1.0  # at least between two calls of `record`
 TELL_SECONDS = 0.1  # at least between two calls of `progress`
 EVALUATED_ROWS = 10_000  # training metrics are taken on the first so many rows of a split
-Logits = Callable[[Rows, Tensor], Tensor]
 Progress = Callable[[int], object]
 Record = Callable[[Recorded], object]
 
@@ -78,12 +77,13 @@ def train(
     """
     reporter = _Reporter(chunk, progress, record)
     stack, rows = _prepare(chunk, data, device)
-    train_on, logits = steps.functions(stack, chunk.training)
+    functions = steps.functions(stack, chunk.training)
+    train_on = functions.train
     probe = _probe(chunk, stack, rows)
     if probe is not None:
         train_on = probe.around(train_on)
     held_out = _stack_rows([split.held_out for split in chunk.splits], device)
-    evaluate = _evaluation(logits, rows, held_out, chunk.training.loss)
+    evaluate = _evaluation(functions, rows, held_out)
     with torch.no_grad(), subnormals_flushed():
         for epoch, one_epoch in enumerate(_epochs(chunk, stack, rows, device), start=1):
             for block in one_epoch:
@@ -91,7 +91,8 @@ def train(
             reporter.advance(epoch)
             if epoch in reporter.epochs:
                 reporter.add(epoch, evaluate())
-        p, test = _probabilities(logits(rows, held_out)), _test(logits, rows, data, device)
+        p = _probabilities(functions, rows, held_out)
+        test = _probabilities(functions, *_test_rows(rows, data, device))
     return [
         Trained(
             split=split,
@@ -231,55 +232,52 @@ def _initial_generator(chunk: Chunk) -> Callable[[int, str], torch.Generator]:
 def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
     """A probe of the split that the settings name, on training rows spread over the file."""
     settings, (repeat, fold) = chunk.training, chunk.training.probe
-    if (repeat, fold) not in chunk.places:
+    known = kernels.supports(chunk.network, settings)
+    if (repeat, fold) not in chunk.places or not known:
         return None
     i, n = chunk.places.index((repeat, fold)), rows.train.shape[1]
     spread = torch.linspace(0, n - 1, min(ROWS, n), device=rows.train.device).long()
     chosen = rows.train[:, spread]
     total = settings.epochs * math.ceil(n / settings.batch_size)
     x, targets = rows.features(chosen)[i].cpu(), rows.targets_of(chosen)[i].cpu()
-    return Probe(stack, i, x, targets, settings.loss, settings.batch_size, total)
+    return Probe(stack, i, x, targets, settings, total)
 
 
 # --- evaluation -------------------------------------------------------------------------------
 
 
-def _evaluation(logits_of: Logits, rows: Rows, held_out: Tensor, loss: str) -> Callable[[], Tensor]:
+def _evaluation(functions: Functions, rows: Rows, held_out: Tensor) -> Callable[[], Tensor]:
     """A function that gives mean loss and accuracy on training, then on held-out rows: (F, 4).
 
     NaN where no rows are held out.
 
     Args:
-        logits_of: the stack's logits.
+        functions: what can be done with the stack.
         rows: the data.
         held_out: row numbers (F, m).
-        loss: "cross_entropy" or "squared_error".
     """
     seen = rows.train[:, :EVALUATED_ROWS]
     chosen = torch.cat([seen, held_out], dim=1)
-    targets, labels = rows.targets_of(chosen), rows.labels[chosen]
     sizes = [seen.shape[1], held_out.shape[1]]
+    targets, labels = (
+        torch.split(values, sizes, dim=1)
+        for values in (rows.targets_of(chosen), rows.labels[chosen])
+    )
 
     def evaluate() -> Tensor:
-        logits = logits_of(rows, chosen)
-        predicted = logits.argmax(-1) if logits.shape[-1] > 1 else (logits.squeeze(-1) > 0).long()
-        correct = (predicted == labels).float()
-        both = torch.stack([losses(logits, targets, loss), correct], dim=1)
-        return torch.cat([part.mean(dim=2) for part in torch.split(both, sizes, dim=2)], dim=1)
+        logits = torch.split(functions.logits(rows, chosen), sizes, dim=1)
+        parts = zip(logits, targets, labels, strict=True)
+        return torch.cat([functions.scores(*part) for part in parts], dim=1)
 
     return evaluate
 
 
-def _probabilities(logits: Tensor) -> np.ndarray:
-    return networks.probabilities(logits).cpu().numpy()
+def _probabilities(functions: Functions, rows: Rows, chosen: Tensor) -> np.ndarray:
+    return functions.probabilities(functions.logits(rows, chosen)).cpu().numpy()
 
 
-def _test(logits_of: Logits, rows: Rows, data: Data, device: str) -> np.ndarray:
-    """Class probabilities of the test rows (F, n_test, K)."""
-    models = len(rows.train)
-    if data.X_test is None:
-        return np.empty((models, 0, len(data.class_names)), dtype=np.float32)
-    X = torch.from_numpy(data.X_test).flatten(1).to(device)
+def _test_rows(rows: Rows, data: Data, device: str) -> tuple[Rows, Tensor]:
+    """The test rows, all of them for every model (F, n_test); or none."""
+    X = rows.X[:0] if data.X_test is None else torch.from_numpy(data.X_test).flatten(1).to(device)
     test = Rows(X, rows.targets, rows.labels, rows.shift, rows.scale, rows.train)
-    every = torch.arange(len(X), device=device).expand(models, -1)
-    return _probabilities(logits_of(test, every))
+    return test, torch.arange(len(X), device=device).expand(len(rows.train), -1)
