@@ -17,6 +17,7 @@ from foldwise.core.errors import DataError
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
     "check",
+    "train",
     "results",
     "compare",
     "track",

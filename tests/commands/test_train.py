@@ -1,0 +1,74 @@
+"""`foldwise train`: what it trains, says and leaves."""
+
+from pathlib import Path
+
+import pytest
+from fabricate import TINY
+from projects import rows
+from shell import Run
+
+from foldwise import journal
+from foldwise.core import files, paths
+from foldwise.core.environment import Environment
+from foldwise.datasets import prepared
+from foldwise.engine import tasks
+from foldwise.engine.cross_validation import run_of
+from foldwise.engine.store import Store
+from foldwise.splits import split_table
+
+HERE = Environment(workers=1, device="cpu")
+NAMES = ("tiny-plain", "tiny-dropout")
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with data and splits of one study, which is the working directory."""
+    (tmp_path / paths.PARAMS).write_text(TINY.params)
+    data, study = rows(), TINY.config.study("tiny")
+    prepared.save(data, tmp_path / paths.prepared("rows"))
+    table = split_table(data.y, study.cv)
+    files.write_table(tmp_path / paths.splits("tiny"), table, {"data_digest": data.digest})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOLDWISE_WORKERS", "1")
+    monkeypatch.setenv("FOLDWISE_DEVICE", "cpu")
+    return tmp_path
+
+
+def test_it_trains_what_is_missing(root: Path, foldwise: Run) -> None:
+    assert foldwise("train", "tiny-plain").out == "5 splits trained, 0 were there\n"
+    assert foldwise("train", *NAMES).out == "5 splits trained, 5 were there\n"
+    assert foldwise("train", *NAMES).out == "0 splits trained, 10 were there\n"
+    assert foldwise("train", "--fresh", "tiny-plain").out == "5 splits trained, 0 were there\n"
+    for name in NAMES:
+        written = journal.read(root / paths.journal(name))
+        assert written is not None
+        assert written.status == "complete"
+
+
+def test_the_run_has_the_start_that_its_journal_has(root: Path, foldwise: Run) -> None:
+    """So that `track` takes over what was shown in MLflow meanwhile."""
+    assert foldwise("train", *NAMES).status == 0
+    for task in tasks.load([TINY.config.variant(name) for name in NAMES], "cpu"):
+        written = journal.read(paths.journal(task.learner.variant.name))
+        assert written is not None
+        assert run_of(task, HERE, store=Store(Path())).facts.started == written.facts.started
+
+
+@pytest.mark.usefixtures("root")
+def test_a_training_that_diverges_is_a_result(foldwise: Run) -> None:
+    text = TINY.params.replace("lr: 0.1", "lr: 1.0e+30")
+    Path(paths.PARAMS).write_text(text)
+    done = foldwise("train", "tiny-plain")
+    assert done.status == 0
+    assert "tiny-plain failed: tiny-plain, r0-f00, epoch 1: the training loss is" in done.err
+    written = journal.read(paths.journal("tiny-plain"))
+    assert written is not None
+    assert written.status == "failed"
+
+
+@pytest.mark.usefixtures("root")
+def test_an_error_says_what_to_do(foldwise: Run) -> None:
+    assert "did you mean 'tiny-plain'?" in foldwise("train", "tiny-plan").err
+    done = foldwise("train")  # pictures are not prepared
+    assert done.status == 1
+    assert "`dvc repro prepare@pictures` makes it" in done.err
