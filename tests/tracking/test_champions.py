@@ -182,7 +182,7 @@ def test_the_alias_follows_the_comparison(both: Project) -> None:
     assert note.startswith(
         "tiny: version 2 (tiny-dropout) is champion: Helps: tiny-dropout against tiny-plain changes"
     )
-    assert note.endswith("pp)")
+    assert note.endswith("2 folds × 2 repeats)")
     plain, dropout = versions(both)
     assert dropout.tags["champion_by"] == "track"
     assert dropout.tags["champion_why"].startswith("Helps: tiny-dropout against tiny-plain")

@@ -469,29 +469,30 @@ def track_in_process(project: Project, kill_after: int | None) -> None:
     track_here(project)
 
 
-def test_a_killed_process_and_then_four_at_once(bare: Project, processes: Any) -> None:
-    """On a fresh store; the killed one leaves half a run and no lock behind."""
-    killed = processes.Process(target=track_in_process, args=(bare, 20))
+def test_a_killed_process_and_then_two_at_once(project: Project, processes: Any) -> None:
+    """The killed one leaves half a run and no lock behind."""
+    killed = processes.Process(target=track_in_process, args=(project, 20))
     killed.start()
     killed.join(300)
     assert killed.exitcode == -signal.SIGKILL
-    assert "RUNNING" in {run.info.status for run in runs_of(bare)}
-    at_once(bare, processes)
+    assert "RUNNING" in {run.info.status for run in runs_of(project)}
+    at_once(2, project, processes)
+    assert_whole(project)
+
+
+def test_three_processes_at_once_on_a_fresh_store(bare: Project, processes: Any) -> None:
+    at_once(3, bare, processes)
     assert_whole(bare)
 
 
-def test_four_processes_at_once_on_a_fresh_store(bare: Project, processes: Any) -> None:
-    at_once(bare, processes)
-    assert_whole(bare)
-
-
-def at_once(project: Project, processes: Any) -> None:
-    four = [processes.Process(target=track_in_process, args=(project, None)) for _ in range(4)]
-    for process in four:
+def at_once(number: int, project: Project, processes: Any) -> None:
+    arguments = [(project, None)] * number
+    together = [processes.Process(target=track_in_process, args=each) for each in arguments]
+    for process in together:
         process.start()
-    for process in four:
+    for process in together:
         process.join(300)
-    assert [process.exitcode for process in four] == [0, 0, 0, 0]
+    assert [process.exitcode for process in together] == [0] * number
 
 
 # --- stores that cannot be used ---------------------------------------------------------------

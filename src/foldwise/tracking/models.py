@@ -1,8 +1,8 @@
 """The trained networks of a variant as MLflow models: raw rows in, class probabilities out.
 
-All networks of a variant have one graph, so it is exported once, through MLflow; each model is
-then that folder with its own weights in it (4 ms instead of 160), and with what says which model
-of which run it is, which `mirror` adds.
+All networks of a variant have one graph, so it is exported once, through MLflow. Each model is a
+copy of that folder with its own weights in it (4 ms instead of 160); `mirror` adds the ids of its
+model and run.
 
 `mlflow.pytorch.load_model` gives the network, `mlflow.pyfunc.load_model` and servers the
 `Classifier` of served.py, which names the classes and refuses what is no input.
@@ -44,7 +44,7 @@ class Exporter:
         template: where the exported network goes; not there yet.
 
     Attributes:
-        description: the MLmodel of every network, but for which model of which run it is.
+        description: the MLmodel of every network, without the ids of model and run.
     """
 
     def __init__(self, manifest: Manifest, weights: Mapping[str, np.ndarray], template: Path):
@@ -89,9 +89,13 @@ class Exporter:
 
 
 def _example(network: torch.nn.Module, dataset: Meta) -> np.ndarray:
-    """Two typical rows (2, *shape); of one row the export would take one-row batches only."""
+    """Two rows (2, *shape), typical where the network rescales its inputs.
+
+    A network that is exported with a single row would accept batches of one row only.
+    """
     buffers = {name.rpartition(".")[2]: buffer for name, buffer in network.named_buffers()}
-    shift, scale = buffers["shift"], buffers["scale"]
+    shift = buffers.get("shift", torch.zeros(dataset.shape))
+    scale = buffers.get("scale", torch.ones(dataset.shape))
     rows = torch.stack([shift, shift + scale]).to(torch.float32).numpy()
     if dataset.dtype == "uint8":
         rows = rows.round().clip(0, LARGEST_PIXEL)

@@ -1,9 +1,9 @@
-"""The files that MLflow keeps, made by a process of their own while this one writes the store.
+"""Makes the files of models and pictures in a second process, while this one writes the store.
 
-What MLflow does for a run keeps a core busy, and the models and pictures of all runs take as long
-again. So they are ordered ahead, and taken when a run needs them. The process starts before this
-one imports mlflow, and imports torch meanwhile; so neither is imported here. It is a new one, no
-copy of this one: what draws has threads, which a copy would wait for without having them.
+What MLflow does for a run keeps one core busy, and making the files takes as long again. So they
+are ordered ahead and taken when a run needs them. The second process starts before this one imports
+mlflow, and imports torch meanwhile: this module imports neither. It is spawned, not forked: charts
+are drawn in threads, and a fork of a process with threads can wait for them forever.
 """
 
 import atexit
@@ -31,7 +31,7 @@ Charts = Callable[[str], Mapping[str, bytes]]  # variant → file name → PNG
 Made = TypeVar("Made")
 Make = Callable[[FolderSource, Path], Made]
 
-START = "spawn"  # how the process starts, as multiprocessing names it
+START = "spawn"  # the start method, as multiprocessing names it
 _given: dict[str, Charts | None] = {}  # "charts": what the process draws with
 
 
@@ -40,8 +40,8 @@ class Models(NamedTuple):
 
     Attributes:
         folders: one per split.
-        description: what their MLmodel says, but for which model of which run it is; it still
-            has to be written.
+        description: what their MLmodel files are to say, without the ids of model and run; they
+            are not written yet.
     """
 
     folders: list[Path]
@@ -63,7 +63,7 @@ class Workshop:
     _drawing: Future[None] | None = None
 
     def draw_with(self, charts: Charts | None) -> None:
-        """Start the process, and have it draw what is ordered from now on with `charts`.
+        """Start the process; it draws what is ordered from now on with `charts`.
 
         Args:
             charts: variant name → file name → PNG; something that pickle can send.
@@ -100,9 +100,7 @@ class Workshop:
         """Order something, or find what was ordered before."""
         key = make.__name__, source.name
         if key not in self._ordered:
-            bare = replace(
-                source
-            )  # a thread sends it, while this one reads more and more into `source`
+            bare = replace(source)  # without caches: a thread pickles it while this one fills them
             self._ordered[key] = self.pool.submit(make, bare, self._folder(source))
         return self._ordered[key]
 

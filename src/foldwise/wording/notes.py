@@ -63,11 +63,7 @@ def better(pair: Pair, comparison: Comparison) -> str:
 
 def better_in_short(pair: Pair, comparison: Comparison) -> str:
     """The same in short, for a terminal."""
-    metric = METRICS[comparison.metric]
-    return (
-        f"{pair.verdict}: {pair.b} against {pair.a} changes {metric.title} by "
-        f"{numbers.difference(pair.mean, metric)} (95 % CI {numbers.span(pair.ci95, metric)})"
-    )
+    return f"{pair.verdict}: {sentences.difference(pair, Context.of(comparison))}"
 
 
 # --- parts ------------------------------------------------------------------------------------

@@ -71,24 +71,33 @@ def sentence(pair: Pair, context: Context) -> str:
 
 def answer(pair: Pair, context: Context) -> str:
     """The same without the verdict, for where that stands before it already."""
-    metric = context.metric
-    if pair.mean == 0 and pair.sd == 0:
-        return (
-            f"{pair.b} and {pair.a} have the same {metric.title} on every one of {pair.df + 1} "
-            f"splits ({_setting(pair, context)})."
-        )
+    if _is_same(pair):
+        return f"{difference(pair, context)}."
     parts = [
-        f"{pair.b} against {pair.a} changes {directed(metric)} by "
-        f"{numbers.difference(pair.mean, metric)} (95 % CI {numbers.span(pair.ci95, metric)}, "
-        f"{_setting(pair, context)})",
+        difference(pair, context),
         _probabilities(pair, context),
         f"p = {numbers.p_value(pair.p_holm)} (corrected repeated k-fold t-test, Holm over "
         f"{counted(context.pairs, 'pair')})",
     ]
     if pair.verdict not in CLAIMS and pair.sd > 0:
-        effect = numbers.difference(pair.mde, metric, sign="-")
+        effect = numbers.difference(pair.mde, context.metric, sign="-")
         parts.append(f"minimum detectable effect {effect} at 80 % power")
     return f"{'; '.join(parts)}."
+
+
+def difference(pair: Pair, context: Context) -> str:
+    """What B changes, with interval and n, and no more."""
+    metric, setting = context.metric, _setting(pair, context)
+    if _is_same(pair):
+        return (
+            f"{pair.b} and {pair.a} have the same {metric.title} on every one of {pair.df + 1} "
+            f"splits ({setting})"
+        )
+    return (
+        f"{pair.b} against {pair.a} changes {directed(metric)} by "
+        f"{numbers.difference(pair.mean, metric)} (95 % CI {numbers.span(pair.ci95, metric)}, "
+        f"{setting})"
+    )
 
 
 def refusal(pair: Refused) -> str:
@@ -109,6 +118,11 @@ def direction(metric: Metric) -> str:
 def directed(metric: Metric) -> str:
     """The metric, with its direction where that is not what is expected of a score."""
     return metric.title if metric.direction == 1 else f"{metric.title} ({direction(metric)})"
+
+
+def _is_same(pair: Pair) -> bool:
+    """Whether both score the same on every split."""
+    return pair.mean == 0 and pair.sd == 0
 
 
 def _setting(pair: Pair, context: Context) -> str:
