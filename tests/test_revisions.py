@@ -21,6 +21,7 @@ from foldwise.core.config import CrossValidation
 from foldwise.core.errors import ComparisonError, ConfigError
 from foldwise.evaluation import evaluate, split_digest
 from foldwise.results.evaluations import write_evaluation
+from foldwise.results.runs import Numerics
 from foldwise.revisions import Change, Place, RevisionComparison
 from foldwise.wording.revisions import as_json, markdown, text
 
@@ -44,9 +45,22 @@ variants:
 
 
 PLAN = Plan(PARAMS)
+NUMERICS = Numerics(path="compiled", versions={"numba": "1"})
 OF_A_PAIR = {"a", "b", "bootstrap", "ci95", "dataset", "df", "differences", "edition"}
 OF_A_PAIR |= {"exploratory", "folds", "holm_over", "kind", "mcnemar", "mde", "mean", "metric"}
-OF_A_PAIR |= {"n", "naive_p", "p", "p_holm", "posterior", "repeats", "rope", "ropes", "sd", "se"}
+OF_A_PAIR |= {
+    "n",
+    "naive_p",
+    "numerics",
+    "p",
+    "p_holm",
+    "posterior",
+    "repeats",
+    "rope",
+    "ropes",
+    "sd",
+    "se",
+}
 OF_A_PAIR |= {"sentence", "settings", "study", "synthetic", "t", "unchanged", "variant_a"}
 OF_A_PAIR |= {"variant_b", "verdict"}
 
@@ -60,6 +74,7 @@ def put(
     shift: int = 0,
     failed: Mapping[str, str] = {},
     digest: str = "",
+    numerics: Numerics | None = None,
 ) -> None:
     """Metrics and scores of a variant that is right on about `share` of its held-out rows."""
     cv = CrossValidation(folds=folds, repeats=REPEATS)
@@ -71,9 +86,11 @@ def put(
     p1 = np.where((random.random(len(row)) < share) == (label == 1), 0.8, 0.2)
     fold = (row // 2 + repeat + shift * (row > ROWS // 2)) % folds
     columns = {"row": row, "repeat": repeat, "fold": fold, "label": label, "p0": 1 - p1, "p1": p1}
+    changes: dict[str, object] = {"numerics": numerics}
     if digest:
         dataset = run.manifest.dataset.model_copy(update={"digest": digest})
-        run = replace(run, manifest=run.manifest.model_copy(update={"dataset": dataset}))
+        changes["dataset"] = dataset
+    run = replace(run, manifest=run.manifest.model_copy(update=changes))
     write_evaluation(root, evaluate(replace(run, predictions=pd.DataFrame(columns))))
 
 
@@ -98,6 +115,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(folder, "checkout", "-q", "start")
     put(folder, "dropout", seed=50)
     change("noise", "hidden_dropout: 0.2", "hidden_dropout: 0.5")
+    put(folder, "dropout", seed=55, numerics=NUMERICS)
+    change("recorded")
+    put(folder, "dropout", seed=56, numerics=Numerics(path="compiled", versions={"numba": "2"}))
+    change("newer-numba")
+    put(folder, "dropout", seed=57, numerics=Numerics(path="cuda", versions={}, hardware="a GPU"))
+    change("on-a-gpu")
     put(folder, "dropout", 0.5, seed=51)
     change("broken", "hidden_dropout: 0.2", "hidden_dropout: 0.9")
     put(folder, "dropout", seed=52, shift=1)
@@ -175,6 +198,52 @@ def test_holm_counts_only_the_pairs_whose_scores_differ(project: Path) -> None:
     assert pair.holm_over == 1
     assert [pair.unchanged for pair in compared.made] == [True, False, True]
     assert pair.settings == [Change(key="network.hidden_dropout", a=0.2, b=0.5)]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "changes", "said"),
+    [
+        ("start", "noise", [], ""),
+        (
+            "recorded",
+            "newer-numba",
+            [Change(key="numba", a="1", b="2")],
+            'numba "1" → "2"; part of the difference may come from the libraries',
+        ),
+        (
+            "start",
+            "recorded",
+            [
+                Change(key="path", a=None, b="compiled"),
+                Change(key="numba", a=None, b="1"),
+                Change(key="hardware", a=None, b=""),
+            ],
+            "not recorded on both sides; part of the difference may come from the machine",
+        ),
+        (
+            "recorded",
+            "on-a-gpu",
+            [
+                Change(key="path", a="compiled", b="cuda"),
+                Change(key="numba", a="1", b=None),
+                Change(key="hardware", a="", b="a GPU"),
+            ],
+            'path "compiled" → "cuda", numba "1" → null, hardware "" → "a GPU"; part of the '
+            "difference may come from the machine",
+        ),
+    ],
+)
+def test_numerics_that_differ_are_listed(
+    a: str, b: str, changes: list[Change], said: str, project: Path
+) -> None:
+    compared = revisions.compare(["dropout"], [a, b], root=project)
+    (pair,) = compared.made
+    assert pair.numerics == changes
+    if said:
+        assert f"numerics of dropout: {said}" in text(compared)
+        assert f" Numerics: {said}." in markdown(compared).replace("`", "")
+    else:
+        assert "umerics" not in text(compared) + markdown(compared)
 
 
 def test_a_revision_against_the_workspace_which_stays_as_it_is(project: Path) -> None:

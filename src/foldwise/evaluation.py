@@ -80,6 +80,7 @@ def _identity(manifest: Manifest, metric: str) -> Metrics:
         edition=manifest.dataset.edition,
         synthetic=manifest.dataset.synthetic,
         data_digest=short(manifest.dataset.digest),
+        numerics=manifest.numerics,
         status=manifest.status,
         reason=manifest.reason,
         metric=metric,

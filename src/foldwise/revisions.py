@@ -59,6 +59,8 @@ class RevisionPair(Pair):
         unchanged: the scores are the same to the last digit.
         holm_over: the pairs that p is adjusted over.
         settings: those that differ.
+        numerics: what decides the bits of a training and differs; `path` is None on a side that
+            an older foldwise trained, which did not record it.
     """
 
     variant_a: str
@@ -72,6 +74,7 @@ class RevisionPair(Pair):
     unchanged: bool
     holm_over: int
     settings: list[Change]
+    numerics: list[Change]
 
 
 class RevisionRefused(Record):
@@ -118,6 +121,7 @@ class Answer:
     metrics: Metrics
     unchanged: bool
     settings: list[Change]
+    numerics: list[Change]
 
 
 # --- comparing --------------------------------------------------------------------------------
@@ -227,7 +231,8 @@ def _answer(a: Snapshot, b: Snapshot, name_a: str, name_b: str) -> Answer | Revi
     columns = one.scores.columns.intersection(other.scores.columns)
     unchanged = one.scores[columns].equals(other.scores[columns])
     settings = _changes(_settings(a, name_a), _settings(b, name_b))
-    return Answer(name_a, name_b, study, pair, one.metrics, unchanged, settings)
+    numerics = _changes(*(_numerics(side.metrics) for side in (one, other)))
+    return Answer(name_a, name_b, study, pair, one.metrics, unchanged, settings, numerics)
 
 
 def _decided(answers: Sequence[Answer | RevisionRefused]) -> list[RevisionPair | RevisionRefused]:
@@ -257,6 +262,7 @@ def _pair(answer: Answer, p_holm: float, questions: int) -> RevisionPair:
         unchanged=answer.unchanged,
         holm_over=questions,
         settings=answer.settings,
+        numerics=answer.numerics,
     )
 
 
@@ -264,6 +270,10 @@ def _settings(side: Snapshot, name: str) -> dict[str, Any]:
     """Everything that decides a variant's training, by dotted key."""
     variant = side.settings.variant(name)
     return trees.flattened(variant.model_dump(mode="json", exclude={"name"}))
+
+
+def _numerics(metrics: Metrics) -> dict[str, Any]:
+    return {} if metrics.numerics is None else dict(metrics.numerics.named)
 
 
 def _changes(a: dict[str, Any], b: dict[str, Any]) -> list[Change]:

@@ -12,7 +12,7 @@ from foldwise.core import files, paths, trees
 from foldwise.core.errors import DamagedError
 from foldwise.core.files import Record
 from foldwise.metrics import METRICS
-from foldwise.results.runs import RunFolder
+from foldwise.results.runs import Numerics, RunFolder
 
 SPLIT = ["repeat", "fold"]
 SIZES = ["n_train", "n_validation"]
@@ -56,6 +56,7 @@ class Metrics(Record):
     Attributes:
         data_digest: with `split_digest` it says with which other results, of any commit, these
             are paired; None in files of an older foldwise.
+        numerics: what decided the bits of the training; None in files of an older foldwise.
         metric: the study's primary one.
         scores: metric → score; in the file each stands under its own name.
         missing: metric → why it could not be computed.
@@ -67,6 +68,7 @@ class Metrics(Record):
     edition: str
     synthetic: bool
     data_digest: str | None = None
+    numerics: Numerics | None = None
     status: str
     reason: str | None = None
     metric: str = "accuracy"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from foldwise.core import trees
 from foldwise.metrics import METRICS
-from foldwise.revisions import Place, RevisionComparison, RevisionPair, RevisionRefused
+from foldwise.revisions import Change, Place, RevisionComparison, RevisionPair, RevisionRefused
 from foldwise.wording import numbers, tables
 from foldwise.wording.sentences import Context, answer, counted, directed, sentence
 
@@ -21,6 +21,8 @@ def text(comparison: RevisionComparison) -> str:
         lines += ["", f"{study}: {_protocol(pairs[0])}"]
         lines += tables.aligned([HEADER, *map(_cells, pairs)])
         lines += [f"settings of {_title(pair)}: {_settings(pair)}" for pair in pairs]
+        changed = [pair for pair in pairs if pair.numerics]
+        lines += [f"numerics of {_title(pair)}: {_numerics(pair)}" for pair in changed]
     lines += ["", *(f"not compared: {_refusal(pair)}" for pair in comparison.refused)]
     return "\n".join([*lines, *_notes(comparison)]).rstrip()
 
@@ -31,7 +33,7 @@ def markdown(comparison: RevisionComparison) -> str:
     for study, pairs in _changed(comparison):
         table = tables.markdown(HEADER, [_cells(pair) for pair in pairs], left=2)
         lines += ["", f"#### {study}", f"{_protocol(pairs[0])}.", "", table, ""]
-        lines += [f"- {_claim(pair)} Settings: {_settings(pair, '`')}." for pair in pairs]
+        lines += [f"- {_claim(pair)} {_differs(pair)}" for pair in pairs]
     lines += ["", *(f"- **Not compared**: {_refusal(pair)}" for pair in comparison.refused)]
     return "\n".join([*lines, *(f"- {line}" for line in _notes(comparison))]).rstrip()
 
@@ -103,11 +105,31 @@ def _claim(pair: RevisionPair) -> str:
 
 def _settings(pair: RevisionPair, quote: Quote = "") -> str:
     """The settings that differ, or that none do."""
-    changes = [
+    return _listed(pair.settings, quote) or "the same"
+
+
+def _differs(pair: RevisionPair) -> str:
+    settings = f"Settings: {_settings(pair, '`')}."
+    return f"{settings} Numerics: {_numerics(pair, '`')}." if pair.numerics else settings
+
+
+def _numerics(pair: RevisionPair, quote: Quote = "") -> str:
+    """What of the numerics differs, and what that means."""
+    keys = {change.key for change in pair.numerics}
+    unknown = any(change.key == "path" and None in (change.a, change.b) for change in pair.numerics)
+    if unknown:
+        listed, cause = "not recorded on both sides", "the machine"
+    else:
+        listed = _listed(pair.numerics, quote)
+        cause = "the machine" if keys & {"path", "hardware"} else "the libraries"
+    return f"{listed}; part of the difference may come from {cause}"
+
+
+def _listed(changes: Sequence[Change], quote: Quote) -> str:
+    return ", ".join(
         f"{quote}{change.key}{quote} {json.dumps(change.a)} → {json.dumps(change.b)}"
-        for change in pair.settings
-    ]
-    return ", ".join(changes) or "the same"
+        for change in changes
+    )
 
 
 def _refusal(pair: RevisionRefused) -> str:
