@@ -23,6 +23,8 @@ help: ## list these entry points
 setup: $(READY) ## the environment alone, in .venv
 
 repro: $(READY) ## the whole pipeline: download, train, evaluate, compare, report, track
+	dvc repro split
+	foldwise train
 	dvc repro
 
 test: $(READY) ## every test, end to end included; WORKERS=1 for one process

@@ -461,9 +461,10 @@ def _weights(variant: Variant, plan: Plan) -> dict[str, np.ndarray]:
     import torch
 
     from foldwise.numerics import networks
+    from foldwise.numerics.inputs import logits_for
 
     data = plan.like(variant)
-    outputs = networks.logits_for(len(data.class_names))
+    outputs = logits_for(len(data.class_names))
     inputs, models = int(np.prod(data.shape)), len(places(variant))
     stack = networks.StackedNetwork(variant.network, inputs, outputs, models)
     generator = torch.Generator().manual_seed(plan.seed)

@@ -107,7 +107,7 @@ def test_revisions_and_ranges(repository: Path) -> None:
     assert commits.resolve(["start..main", "v1"], repository) == [first, later]
     assert commits.resolve(["main~2"], repository) == [start]
     assert commits.resolve(["main..main"], repository) == []
-    nothing, one, other = commits.locks([start, first, later], repository)
+    nothing, one, other = (commits.lock(commit, repository) for commit in (start, first, later))
     assert (nothing, one) == ("", other)
 
 

@@ -283,6 +283,23 @@ def artifacts(root: Path) -> list[tuple[str, bytes]]:
     return sorted((f.name, f.read_bytes()) for f in files if f.suffix in (".png", ".pt2"))
 
 
+def test_all_variants_trained_at_once_give_what_dvc_gives(copy: Project) -> None:
+    """As in `make repro`: dvc then only puts the run folders together."""
+    before = {name: (copy.root / paths.run(name) / "run.json").read_bytes() for name in VARIANTS}
+    shutil.rmtree(copy.root / paths.STORE)
+    shutil.rmtree(copy.root / paths.RUNS)
+    assert stages_run(run(copy.root, "dvc", "repro", "split")) == set()
+    said = run(copy.root, "python", "-m", "foldwise", "train")
+    total = sum(SPLITS[name.partition("-")[0]] for name in VARIANTS)
+    assert f"{total} splits trained, 0 were there" in said
+    again = ["--force", "--no-run-cache", "--single-item"]
+    output = run(copy.root, "dvc", "repro", *again, "train")
+    assert stages_run(output) == {f"train@{name}" for name in VARIANTS}
+    assert "%|" not in output  # no bar: nothing trained
+    for name, content in before.items():
+        assert (copy.root / paths.run(name) / "run.json").read_bytes() == content
+
+
 # --- a stage alone ----------------------------------------------------------------------------
 
 

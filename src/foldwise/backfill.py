@@ -82,8 +82,8 @@ def backfill(
     root = root.resolve()
     asked = commits.resolve(revisions, root)
     first: dict[str, str] = {}  # dvc.lock → the oldest commit that has it
-    for commit, lock in zip(asked, commits.locks(asked, root), strict=True):
-        first.setdefault(lock, commit)
+    for commit in asked:
+        first.setdefault(commits.lock(commit, root), commit)
     first.pop("", None)
     history = History(place.store_uri(root, environment), commits=len(asked))
     with workshop.opened() as making:

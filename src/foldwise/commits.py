@@ -1,6 +1,6 @@
 """What the project holds at a commit: files of git and of DVC, read without a checkout."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -142,15 +142,9 @@ def resolve(revisions: Sequence[str], root: Path = Path()) -> list[str]:
     return list(dict.fromkeys(commits))
 
 
-def locks(commits: Iterable[str], root: Path = Path()) -> list[str]:
-    """For each commit what names its dvc.lock: equal for equal content, "" where it has none.
-
-    Raises:
-        GitError: git does not answer.
-    """
-    objects = "".join(f"{commit}:./{LOCK}\n" for commit in commits)
-    answers = git.run(root, "cat-file", "--batch-check=%(objectname)", stdin=objects).splitlines()
-    return ["" if answer.endswith(" missing") else answer for answer in answers]
+def lock(commit: str, root: Path = Path()) -> str:
+    """What names the content of a commit's dvc.lock, "" where it has none."""
+    return git.ask(root, "rev-parse", "--verify", f"{commit}:./{LOCK}")
 
 
 def _resolved(revision: str, root: Path) -> list[str]:

@@ -73,8 +73,9 @@ class Recorder:
         self._write(vars(recorded))
 
     def end(self, status: Status) -> None:
-        """Write the status, after the run folder."""
-        self._write({"status": status})
+        """Write the status, after the results; nothing where no training began."""
+        if self._file is not None:
+            self._write({"status": status})
 
     def _write(self, line: Mapping[str, Any]) -> None:
         """Append a line, in one piece."""

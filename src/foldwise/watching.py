@@ -198,7 +198,7 @@ class Follower:
 
     root: Path
     environment: Environment
-    _read: dict[Path, tuple[object, JournalSource]] = field(default_factory=dict)
+    _read: dict[Path, JournalSource] = field(default_factory=dict)
     _mirrored: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @cached_property
@@ -207,15 +207,16 @@ class Follower:
         return place.store_uri(self.root, self.environment)
 
     def read(self) -> list[JournalSource]:
-        """The latest training of every variant; what is over and unchanged is not read again."""
+        """The latest training of every variant."""
         files = sorted((self.root / paths.LIVE).glob("*.jsonl"))
         latest = {path: self._latest(path) for path in files}
-        self._read = {path: read for path, read in latest.items() if read is not None}
-        return self._sources()
+        self._read = {path: source for path, source in latest.items() if source is not None}
+        return [*self._read.values()]
 
     def has_news(self) -> bool:
         """Whether the journals, as last read, say what the store does not have."""
-        return any(self._mirrored.get(each.attempt) != each.state for each in self._sources())
+        sources = self._read.values()
+        return any(self._mirrored.get(source.attempt) != source.state for source in sources)
 
     def mirror(self) -> None:
         """Bring the store up to what the journals say now.
@@ -236,26 +237,18 @@ class Follower:
                 _end(store.client, left, "KILLED", None)
         self._mirrored = {source.attempt: source.state for source in sources}
 
-    def _sources(self) -> list[JournalSource]:
-        return [source for _, source in self._read.values()]
-
-    def _latest(self, path: Path) -> tuple[object, JournalSource] | None:
+    def _latest(self, path: Path) -> JournalSource | None:
         known = self._read.get(path)
-        try:
-            stat = path.stat()
-        except OSError:
-            return None
-        stamp = stat.st_ino, stat.st_size, stat.st_mtime_ns
-        if known and known[0] == stamp and known[1].journal.status != journal.RUNNING:
-            return known
-        written = journal.read(path, known[1].journal if known else None)
+        written = journal.read(path, known.journal if known else None)
         if written is None:
             return None
-        if known and known[1].journal.facts == written.facts:
-            start = known[1].origin
-        else:
+        if known is None or known.journal.facts != written.facts:
             start = origin.of_workspace(self.root, self.environment)
-        return stamp, JournalSource(self.root, written.manifest, start, written)
+        elif known.state == (len(written.epochs), written.status):
+            return known  # with all that was worked out from it
+        else:
+            start = known.origin
+        return JournalSource(self.root, written.manifest, start, written)
 
 
 def _show(store: Store, source: JournalSource, runs: dict[str, Run], first: int) -> None:

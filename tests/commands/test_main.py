@@ -17,6 +17,8 @@ from foldwise.core.errors import DataError
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
     "check",
+    "train",
+    "verify",
     "results",
     "compare",
     "track",

@@ -23,10 +23,6 @@ def test_answers(checkout: Path) -> None:
     assert git.run(checkout, "cat-file", "-p", "HEAD:ü.txt") == "x"
 
 
-def test_input_is_given(checkout: Path) -> None:
-    assert git.run(checkout, "cat-file", "--batch-check", stdin="HEAD\n").split()[1] == "commit"
-
-
 def test_what_cannot_be_done_is_named_with_gits_reason(checkout: Path) -> None:
     with pytest.raises(GitError, match="git show: fatal: invalid object name 'nowhere'"):
         git.run(checkout, "show", "nowhere:file")

@@ -14,7 +14,8 @@ from foldwise.core.config import Variant
 from foldwise.core.environment import Environment
 from foldwise.datasets.prepared import Dataset
 from foldwise.engine import executors, learners, mlp
-from foldwise.engine.cross_validation import CURVES, cross_validate
+from foldwise.engine.cross_validation import cross_validate
+from foldwise.engine.tables import CURVES
 from foldwise.journal import Journal, Recorder
 from foldwise.numerics import training
 from foldwise.numerics.split import REFIT

@@ -74,7 +74,10 @@ def pools():
 
 def in_workers():
     print(executors._start_method())
-    for name, number in executors.run_chunks(Learner(v), chunks, data, "cpu", 2):
+    lines = []
+    works = [executors.Work(Learner(v), data, chunks)]
+    executors.run_chunks(works, "cpu", 2, lambda work, done: lines.extend(done.trained))
+    for name, number in lines:
         print(name, number)
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from builders import dataset
 from torch import nn
 
 from foldwise.core.config import Init, Network
-from foldwise.numerics import networks
+from foldwise.numerics import inputs, networks
 from foldwise.numerics.networks import StackedBatchNorm, StackedNetwork
 from foldwise.numerics.randomness import dropout_mask
 
@@ -118,9 +118,9 @@ def test_default_init_is_that_of_nn_linear() -> None:
     networks.initialise(
         stack, Init(), lambda _, layer: torch.Generator().manual_seed(generators[layer])
     )
-    for layer, (inputs, outputs) in zip(generators, [(6, 5), (5, 1)], strict=True):
+    for layer, (wide, narrow) in zip(generators, [(6, 5), (5, 1)], strict=True):
         torch.manual_seed(generators[layer])
-        expected = nn.Linear(inputs, outputs)
+        expected = nn.Linear(wide, narrow)
         found = stack.get_submodule(layer)
         torch.testing.assert_close(found.weight[0].T, expected.weight)
         torch.testing.assert_close(found.bias[0], expected.bias)
@@ -137,8 +137,8 @@ def test_uniform_init_fills_its_range() -> None:
 
 
 def test_two_classes_have_one_logit_and_probabilities_sum_to_one() -> None:
-    assert networks.logits_for(2) == 1
-    assert networks.logits_for(10) == 10
+    assert inputs.logits_for(2) == 1
+    assert inputs.logits_for(10) == 10
     for outputs, classes in ((1, 2), (10, 10)):
         p = networks.probabilities(torch.randn(5, outputs))
         assert p.shape == (5, classes)

@@ -148,7 +148,7 @@ def test_run_json_keeps_its_keys(written: dict[str, bytes]) -> None:
     tree = json.loads(written[runs.MANIFEST])
     assert set(tree) == {
         "schema", "status", "reason", "variant", "dataset", "split_digest", "code_digest",
-        "versions", "device", "parameters", "splits", "files",
+        "numerics", "versions", "device", "parameters", "splits", "files",
     }  # fmt: skip
     assert tree["splits"] == [[0, 0], [0, 1], [1, 0], [1, 1], [-1, -1]]
     assert set(tree["files"]) == set(runs.VERIFIED)

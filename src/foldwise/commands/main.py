@@ -15,7 +15,9 @@ from foldwise.commands import (
     report,
     results,
     track,
+    train,
     ui,
+    verify,
 )
 from foldwise.commands.texts import verbatim
 from foldwise.core.processes import exit_after
@@ -23,6 +25,8 @@ from foldwise.core.processes import exit_after
 EXAMPLES = """
 examples:
   dvc repro                     run the whole pipeline
+  foldwise train                train what is missing of all variants, on all cores
+  foldwise verify               do the results come out again, to the byte?
   foldwise results              show the results as a table
   foldwise compare A B          does B do better than A? (compare --help: across commits)
   foldwise track                mirror the results to MLflow again (track --help: older commits)
@@ -51,6 +55,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("check", epilog=verbatim(check.EXAMPLES))(check.run)
+app.command("train", epilog=verbatim(train.EXAMPLES))(train.run)
+app.command("verify", epilog=verbatim(verify.EXAMPLES))(verify.run)
 app.command("results", epilog=verbatim(results.EXAMPLES))(results.run)
 app.command("compare", epilog=verbatim(compare.EXAMPLES))(compare.run)
 app.command("track", epilog=verbatim(track.EXAMPLES))(track.run)

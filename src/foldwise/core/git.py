@@ -8,7 +8,7 @@ from foldwise.core.errors import GitError
 SECONDS = 60  # that an answer may take
 
 
-def run(root: Path, *arguments: str, stdin: str = "") -> str:
+def run(root: Path, *arguments: str) -> str:
     """What git answers.
 
     Raises:
@@ -17,7 +17,12 @@ def run(root: Path, *arguments: str, stdin: str = "") -> str:
     command = ["git", "-C", str(root), *arguments]
     try:
         return subprocess.run(
-            command, input=stdin, capture_output=True, text=True, check=True, timeout=SECONDS
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=SECONDS,
         ).stdout
     except subprocess.CalledProcessError as error:
         raise GitError(f"git {arguments[0]}: {error.stderr.strip()}") from None

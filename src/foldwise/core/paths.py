@@ -13,6 +13,7 @@ PLOTS = Path("plots")
 REPORT = Path("reports/index.html")
 TRACKED = Path(".foldwise/tracked.json")
 LIVE = Path(".foldwise/live")
+STORE = Path(".foldwise/splits")
 
 
 def raw(dataset: str) -> Path:

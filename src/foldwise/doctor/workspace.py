@@ -292,8 +292,8 @@ def _are_cached(files: Iterable[Path], root: Path) -> bool:
 def _commit_with(md5s: Collection[str], root: Path) -> str:
     """A commit of any branch, tag or experiment whose dvc.lock names all files, "" for none."""
     changed = f"-S{min(md5s)}"  # finds commits that brought a file, and that took it away
-    found = git.ask(root, "log", "--all", "--format=%h %p", changed, "--", LOCK_FILE)
-    for commit in found.split():
+    commits = git.ask(root, "log", "--all", "--format=%h %p", changed, "--", LOCK_FILE)
+    for commit in commits.split():
         lock = git.ask(root, "show", f"{commit}:./{LOCK_FILE}")
         if all(md5 in lock for md5 in md5s):
             return commit

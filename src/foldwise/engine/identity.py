@@ -1,15 +1,114 @@
-"""A digest of the code that decides a training's numbers; rewording does not change it."""
+"""What decides a training's numbers, as digests and records. Rewording changes none of it."""
 
 import ast
-from collections.abc import Iterator
+import hashlib
+import platform
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from foldwise import numerics
 from foldwise.core import files
+from foldwise.engine.learners import Learner
+from foldwise.numerics.split import Split
+from foldwise.results.runs import Numerics, NumericsPath, Place
 
+LIBRARIES = {  # besides foldwise
+    "compiled": ("llvmlite", "numba", "numpy", "torch"),
+    "autograd": ("numpy", "torch"),
+    "cuda": ("numpy", "torch"),
+}
+FEATURES = ("fma", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile")
 ROOM = Path(numerics.__file__).parent
 PACKAGE = numerics.__name__
+
+
+def split_keys(
+    learner: Learner, chunks: Iterable[Iterable[Split]], data_digest: str, device: str
+) -> dict[Place, str]:
+    """For every split a digest of everything that decides its numbers.
+
+    On a CPU, the other splits of its chunk do not; on a GPU, they do.
+
+    Args:
+        learner: trains them.
+        chunks: all splits of the study, as the learner plans them.
+        data_digest: of the data set.
+        device: "cpu" or "cuda".
+    """
+    variant = learner.variant
+    common = {
+        "data": data_digest,
+        "study": variant.study,
+        "network": [type(variant.network).__name__, variant.network.model_dump(mode="json")],
+        "training": variant.training.model_dump(mode="json", exclude={"probe"}),
+        "code": code_of(learner.code),
+        "numerics": numerics_of(learner, device).model_dump(),
+    }
+    keys = {}
+    for chunk in chunks:
+        own = {place_of(split): _facts_of(split, learner) for split in chunk}
+        together = list(own.values()) if device == "cuda" else []
+        for place, facts in own.items():
+            keys[place] = files.digest({**common, "split": facts, "together": together})
+    return keys
+
+
+def place_of(split: Split) -> Place:
+    """(repeat, fold)."""
+    return split.repeat, split.fold
+
+
+def _facts_of(split: Split, learner: Learner) -> dict[str, Any]:
+    rows = [
+        hashlib.sha256(part.astype("<i8").tobytes()).hexdigest()
+        for part in (split.train, split.held_out)
+    ]
+    place = list(place_of(split))
+    return {"place": place, "rows": rows, "probed": place == learner.variant.training.probe}
+
+
+# --- numerics ---------------------------------------------------------------------------------
+
+
+def numerics_of(learner: Learner, device: str) -> Numerics:
+    """What decides the bits that a learner gives on a device, beside foldwise's own code."""
+    path: NumericsPath = "cuda" if device == "cuda" else learner.path
+    versions = {name: version(name) for name in LIBRARIES[path]}
+    if path == "compiled":
+        return Numerics(path=path, versions=versions)
+    return Numerics(
+        path=path, versions=versions, hardware=_gpu() if path == "cuda" else _processor()
+    )
+
+
+def _processor() -> str:
+    """The maker and the features by which libraries choose their code."""
+    try:
+        text = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return platform.machine()
+    lines = [line.partition(":")[::2] for line in text.splitlines()]
+    known = {name.strip(): value.split() for name, value in lines}
+    features = [name for name in FEATURES if name in known.get("flags", [])]
+    return " ".join([*known.get("vendor_id", [platform.machine()]), *features])
+
+
+def _gpu() -> str:
+    import torch
+
+    return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+
+
+# --- code -------------------------------------------------------------------------------------
+
+
+@cache
+def code_of(module: str) -> str:
+    """As `code_digest`, of this foldwise; read once."""
+    return code_digest(module)
 
 
 def code_digest(module: str, room: Path = ROOM) -> str:

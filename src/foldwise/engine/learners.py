@@ -5,10 +5,9 @@ list it in `LEARNERS`. The code that decides its numbers belongs in `numerics`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-from torch import nn
 
 from foldwise.core.config import Network, Variant
 from foldwise.engine.mlp import Mlp
@@ -16,6 +15,9 @@ from foldwise.numerics.inputs import Data
 from foldwise.numerics.outcomes import Recorded, Trained
 from foldwise.numerics.split import Split
 from foldwise.results.runs import Manifest
+
+if TYPE_CHECKING:
+    from torch import nn  # takes a second, which a training that only looks things up can save
 
 
 class Learner(Protocol):
@@ -31,6 +33,10 @@ class Learner(Protocol):
     @property
     def code(self) -> str:
         """The module of `numerics` that trains; the code digest is taken over all it imports."""
+
+    @property
+    def path(self) -> Literal["compiled", "autograd"]:
+        """How it trains on a CPU; `identity.numerics_of` says on what its bits depend then."""
 
     def parameters(self, data: Data) -> int:
         """Trained numbers in one network."""
@@ -62,7 +68,7 @@ class Learner(Protocol):
             DivergedError: the loss of a model is no longer finite.
         """
 
-    def networks(self, weights: Mapping[str, np.ndarray]) -> Sequence[nn.Module]:
+    def networks(self, weights: Mapping[str, np.ndarray]) -> "Sequence[nn.Module]":
         """See `networks` below."""
 
 
@@ -74,7 +80,7 @@ def learner_of(variant: Variant) -> Learner:
     return LEARNERS[type(variant.network)](variant)
 
 
-def networks(manifest: Manifest, weights: Mapping[str, np.ndarray]) -> Sequence[nn.Module]:
+def networks(manifest: Manifest, weights: Mapping[str, np.ndarray]) -> "Sequence[nn.Module]":
     """The trained networks of a run, in the order of `manifest.splits`, in evaluation mode.
 
     Each is a plain module from raw float32 rows (B, *shape) to class probabilities (B, K), and is

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import ClassVar, overload
+from typing import TYPE_CHECKING, ClassVar, Literal, overload
 
 import numpy as np
-from torch import nn
 
 from foldwise.core.config import Network, Sgd, Training, Variant
-from foldwise.numerics.inputs import Data
-from foldwise.numerics.networks import Classifier, StackedNetwork, from_weights, logits_for
+from foldwise.numerics.inputs import Data, logits_for
 from foldwise.numerics.outcomes import Recorded, Trained
 from foldwise.numerics.split import Split
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MODELS = 5  # per stack at most; enough to share the overhead of a step
 STACK_BYTES = 2**21  # at most, for the state of a stack: four numbers per parameter
@@ -20,18 +21,21 @@ STACK_BYTES = 2**21  # at most, for the state of a stack: four numbers per param
 
 @dataclass(frozen=True)
 class Mlp:
-    """A `learners.Learner`. `steps.is_compiled` says what it trains by a compiled step.
+    """A `learners.Learner`. The compiled step trains all that it can be asked for on a CPU.
 
-    Numba is imported where training starts, since callers of `networks` should not wait for it.
+    torch and Numba are imported where they are used, as nobody should wait for them in vain.
     """
 
     variant: Variant
     code: ClassVar[str] = "training"
+    path: ClassVar[Literal["compiled"]] = "compiled"
 
     def parameters(self, data: Data) -> int:
         """Trained numbers in one network."""
-        stack = StackedNetwork(self.variant.network, *_ends(data), models=1)
-        return stack.parameters_per_model()
+        network = self.variant.network
+        inputs, outputs = int(np.prod(data.X.shape[1:])), logits_for(len(data.class_names))
+        linear = sum((a + 1) * b for a, b in pairwise([inputs, *network.hidden, outputs]))
+        return linear + 2 * sum(network.hidden) * network.batch_norm
 
     def plan(
         self, splits: Sequence[Split], data: Data, device: str = "cpu"
@@ -76,23 +80,27 @@ class Mlp:
         settings = self.variant.network, self.variant.training, self.variant.study
         return training.train(training.Chunk(*settings, chunk), data, device, progress, record)
 
-    def networks(self, weights: Mapping[str, np.ndarray]) -> Sequence[nn.Module]:
+    def networks(self, weights: Mapping[str, np.ndarray]) -> "Sequence[nn.Module]":
         """The networks of a stack as plain modules."""
         return _Networks(self.variant.network, weights)
 
 
-class _Networks(Sequence[nn.Module]):
+class _Networks(Sequence["nn.Module"]):
     def __init__(self, network: Network, weights: Mapping[str, np.ndarray]):
+        from foldwise.numerics.networks import from_weights
+
         self._stack = from_weights(network, weights)
 
     def __len__(self) -> int:
         return self._stack.models
 
     @overload
-    def __getitem__(self, index: int) -> nn.Module: ...
+    def __getitem__(self, index: int) -> "nn.Module": ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[nn.Module]: ...
-    def __getitem__(self, index: int | slice) -> nn.Module | Sequence[nn.Module]:
+    def __getitem__(self, index: slice) -> "Sequence[nn.Module]": ...
+    def __getitem__(self, index: int | slice) -> "nn.Module | Sequence[nn.Module]":
+        from foldwise.numerics.networks import Classifier
+
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         return Classifier(self._stack.unstack(range(len(self))[index])).eval()
@@ -105,11 +113,6 @@ def compile_ahead() -> None:
     optimizer = Sgd(name="sgd", lr=1.0)
     settings = Training(epochs=1, batch_size=1, shuffle=False, optimizer=optimizer)
     kernels.prepare(Network(hidden=[]), settings)
-
-
-def _ends(data: Data) -> tuple[int, int]:
-    """Features of a row, logits of a network."""
-    return int(np.prod(data.X.shape[1:])), logits_for(len(data.class_names))
 
 
 def _size(split: Split) -> int:

@@ -21,9 +21,6 @@ from foldwise.numerics.networks import StackedNetwork
 POINTS = 40  # measurements over a training
 ROWS = 64  # rows of the probe batch
 PERCENTILES = {"p15": 0.15, "p50": 0.50, "p85": 0.85}
-COLUMNS = (
-    "step", "layer", "p15", "p50", "p85", "saturated", "dead", "gradient_norm", "update_ratio",
-)  # fmt: skip
 
 Train = Callable[[Block], None]
 

@@ -98,3 +98,8 @@ class Data(Protocol):
     @property
     def scale(self) -> float:
         """Raw values divided by it are in the unit that networks see."""
+
+
+def logits_for(classes: int) -> int:
+    """Logits per row: one for two classes (of class 1), otherwise one per class."""
+    return 1 if classes == 2 else classes

@@ -160,7 +160,7 @@ class StackedNetwork(nn.Module):
     Args:
         network: the variant's network.
         inputs: features per row.
-        outputs: logits per row (see `logits_for`).
+        outputs: logits per row (see `inputs.logits_for`).
         models: F.
     """
 
@@ -240,11 +240,6 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Raw rows (B, *shape) to probabilities (B, K)."""
         return probabilities(self.network(x))
-
-
-def logits_for(classes: int) -> int:
-    """Logits per row: one for two classes (of class 1), otherwise one per class."""
-    return 1 if classes == 2 else classes
 
 
 def probabilities(logits: Tensor) -> Tensor:

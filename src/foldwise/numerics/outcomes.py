@@ -9,6 +9,10 @@ import numpy as np
 
 from foldwise.numerics.split import Split
 
+DIAGNOSTICS = (
+    "step", "layer", "p15", "p50", "p85", "saturated", "dead", "gradient_norm", "update_ratio",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -40,8 +44,8 @@ class Trained:
         held_out: class probabilities of the held-out rows (n_validation, K).
         test: class probabilities of the test rows (n_test, K).
         weights: name → array, from which the network can be made again.
-        diagnostics: a record per measurement and layer (see `diagnostics`); none if the split is
-            not probed.
+        diagnostics: `DIAGNOSTICS` per measurement and layer (see `numerics.diagnostics`); none if
+            the split is not probed.
     """
 
     split: Split

@@ -16,7 +16,7 @@ from torch import Tensor
 from foldwise.numerics import kernels, networks, randomness, steps
 from foldwise.numerics.batches import Block, Rows, blocks, preprocessing, targets_for
 from foldwise.numerics.diagnostics import ROWS, Probe
-from foldwise.numerics.inputs import Data, Network, Training
+from foldwise.numerics.inputs import Data, Network, Training, logits_for
 from foldwise.numerics.kernels import Functions
 from foldwise.numerics.networks import StackedNetwork
 from foldwise.numerics.outcomes import DivergedError, Recorded, Trained
@@ -173,7 +173,7 @@ def _prepare(chunk: Chunk, data: Data, device: str) -> tuple[StackedNetwork, Row
     """The initialised stack, in training mode, and its rows."""
     X = torch.from_numpy(data.X).flatten(1)
     classes = len(data.class_names)
-    outputs = networks.logits_for(classes)
+    outputs = logits_for(classes)
     stack = StackedNetwork(chunk.network, X.shape[1], outputs, len(chunk.splits))
     networks.initialise(stack, chunk.training.init, _initial_generator(chunk))
     kind = chunk.training.preprocessing

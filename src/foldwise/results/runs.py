@@ -36,7 +36,27 @@ FILES = (DIAGNOSTICS, HISTORY, PREDICTIONS, TEST_PREDICTIONS, MODELS, MANIFEST, 
 VERIFIED = tuple(sorted(set(FILES) - {MANIFEST, TIMELINE}))
 
 Status = Literal["complete", "failed"]
+NumericsPath = Literal["compiled", "autograd", "cuda"]
 Place = tuple[int, int]  # repeat and fold of a split
+
+
+class Numerics(Record):
+    """What decides the bits of a training beside settings, data and foldwise's own code.
+
+    Attributes:
+        path: "compiled" (the same bits on every x86-64 machine), "autograd", or "cuda".
+        versions: of the libraries that take part.
+        hardware: what the numbers depend on as well; "" for the compiled path.
+    """
+
+    path: NumericsPath
+    versions: dict[str, str]
+    hardware: str = ""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """All of it by name."""
+        return {"path": self.path, **self.versions, "hardware": self.hardware}
 
 
 class Manifest(Record):
@@ -50,7 +70,8 @@ class Manifest(Record):
         dataset: meta.json of the prepared data.
         split_digest: sha256 of the split table's file.
         code_digest: of the code that decides numbers.
-        versions: of the libraries that do.
+        numerics: what else does; None in files of an older foldwise.
+        versions: of foldwise, Python and the main libraries.
         device: "cpu" or "cuda".
         parameters: trained numbers of one model.
         splits: (repeat, fold) along axis 0 of the weights, `refit` last.
@@ -64,6 +85,7 @@ class Manifest(Record):
     dataset: Meta
     split_digest: str
     code_digest: str
+    numerics: Numerics | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     device: str = "cpu"
     parameters: int

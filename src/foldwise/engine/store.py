@@ -1,0 +1,126 @@
+"""The store of trained splits: no split is trained twice, whatever else changes around it.
+
+An entry is the result of one split, under the key that `identity.split_keys` gives it: everything
+that decides its numbers. So an entry is never out of date; it is there, or it is not.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from foldwise.core import files, paths
+from foldwise.numerics.outcomes import DIAGNOSTICS, Trained
+from foldwise.numerics.split import Split
+from foldwise.results.runs import Facts
+
+ARRAYS = ("epochs", "history", "finished", "held_out", "test")  # of `Trained`, as they are
+WEIGHTS = "weights/"  # before the name of each
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """The result of one split, and facts about the training that gave it."""
+
+    trained: Trained
+    facts: Facts
+
+
+class Store:
+    """The entries of a project; those of its temporary DVC experiments are among them.
+
+    Args:
+        root: the project's root.
+        fresh: pass over what is there, and replace it.
+    """
+
+    def __init__(self, root: Path, fresh: bool = False):
+        self.folder = paths.home(root) / paths.STORE
+        self.fresh = fresh
+
+    def has(self, key: str) -> bool:
+        """Whether there is a result, without looking at it."""
+        return self._path(key).is_file()
+
+    def get(self, key: str, split: Split) -> Entry | None:
+        """The result of a split; None where it is not there, or damaged, which is said."""
+        path = self._path(key)
+        if self.fresh or not path.is_file():
+            return None
+        try:
+            entry = _entry(*unpack(path.read_bytes()), split)
+        except (OSError, ValueError) as error:
+            print(f"{path}: {error}; trained again", file=sys.stderr)  # noqa: T201
+            return None
+        with suppress(OSError):
+            os.utime(path)  # the time of its last use
+        return entry
+
+    def put(self, key: str, entry: Entry) -> None:
+        """Keep the result of a split.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        files.write_bytes(self._path(key), pack(*_parts(entry)))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / key
+
+
+def _parts(entry: Entry) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    trained = entry.trained
+    lines = [[line[name] for name in DIAGNOSTICS] for line in trained.diagnostics]
+    arrays = {name: getattr(trained, name) for name in ARRAYS}
+    arrays["diagnostics"] = np.array(lines, dtype=np.float64).reshape(-1, len(DIAGNOSTICS))
+    arrays |= {WEIGHTS + name: array for name, array in trained.weights.items()}
+    facts = {"started": trained.started, "facts": entry.facts.model_dump(exclude_none=True)}
+    return arrays, facts
+
+
+def _entry(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], split: Split) -> Entry:
+    lines = arrays["diagnostics"].tolist()
+    trained = Trained(
+        split=split,
+        started=facts["started"],
+        **{name: arrays[name] for name in ARRAYS},
+        weights={
+            name.removeprefix(WEIGHTS): array
+            for name, array in arrays.items()
+            if name.startswith(WEIGHTS)
+        },
+        diagnostics=[dict(zip(DIAGNOSTICS, line, strict=True)) for line in lines],
+    )
+    return Entry(trained, Facts.model_validate(facts["facts"]))
+
+
+# --- bytes ------------------------------------------------------------------------------------
+
+
+def pack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
+    """Arrays and facts that are JSON as safetensors, after the sha256 (32 bytes) of it."""
+    named = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    content = safetensors.numpy.save(named, metadata={"facts": json.dumps(facts)})
+    return hashlib.sha256(content).digest() + content
+
+
+def unpack(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `pack` was given.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    digest, content = content[:32], content[32:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("damaged")
+    size = int.from_bytes(content[:8], "little")  # of the header, which is JSON
+    facts = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["facts"])
+    return safetensors.numpy.load(content), facts
