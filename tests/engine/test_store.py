@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from foldwise.core.config import Variant
 from foldwise.core.environment import Environment
 from foldwise.engine import identity, mlp, tasks
 from foldwise.engine.cross_validation import cross_validate
-from foldwise.engine.store import Store, pack, unpack
+from foldwise.engine.store import CHECKPOINT, Checkpoint, Store, pack, unpack
 from foldwise.journal import Recorder
 from foldwise.results.runs import Run, RunFolder, write_run
 from foldwise.splits import split_table
@@ -58,7 +59,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 def entries(store: Store) -> list[Path]:
-    return sorted(store.folder.glob("??/[!.]*"))  # no half-written ones
+    """No half-written ones, nor checkpoints."""
+    return sorted(path for path in store.folder.glob("??/*") if "." not in path.name)
+
+
+def checkpoints(store: Store) -> list[Path]:
+    return sorted(store.folder.glob(f"??/[!.]*{CHECKPOINT}"))
 
 
 # --- what is not trained again ----------------------------------------------------------------
@@ -229,12 +235,12 @@ def test_fresh_passes_over_what_is_there_and_replaces_it(
 
 
 def test_what_is_packed_is_unpacked() -> None:
-    arrays = {"a": np.arange(6.0)[::2], "none": np.empty((0, 3), np.float32)}
+    arrays = {"a": np.arange(6.0)[::2], "none": np.empty((0, 3), np.float32), "one": np.array(2.5)}
     found, facts = unpack(pack(arrays, {"b": [1, None]}))
     assert facts == {"b": [1, None]}
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
-        assert found[name].dtype == array.dtype
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
 
 
 # --- journals ---------------------------------------------------------------------------------
@@ -261,7 +267,8 @@ from foldwise.engine.store import Store
 from foldwise.results.runs import write_run
 mlp.STACK_BYTES = 2000  # several chunks
 v = variant(repeats=4, training={"epochs": int(sys.argv[2])})
-run = test_store.cross_validated(v, Store(Path(sys.argv[1])), workers=2)
+store = Store(Path(sys.argv[1]), seconds=float(sys.argv[4]))
+run = test_store.cross_validated(v, store, workers=2)
 write_run(Path(sys.argv[3]), run)
 """
 
@@ -277,7 +284,7 @@ def test_a_killed_training_costs_the_chunks_in_hand_alone(
 ) -> None:
     monkeypatch.setattr(mlp, "STACK_BYTES", 2000)
     epochs = 2000
-    with started(tmp_path / "project", epochs, tmp_path / "run") as process:
+    with started(tmp_path / "project", epochs, tmp_path / "run", 60) as process:
         deadline = time.monotonic() + 300
         while len(entries(store)) < 2 and process.poll() is None:
             assert time.monotonic() < deadline
@@ -292,11 +299,71 @@ def test_a_killed_training_costs_the_chunks_in_hand_alone(
     assert len(trained) <= 17 - 2
 
 
+def test_a_killed_training_goes_on_from_its_checkpoints(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlp, "STACK_BYTES", 2000)
+    epochs = 2000
+    with started(tmp_path / "project", epochs, tmp_path / "run", 0.05) as process:
+        deadline = time.monotonic() + 300
+        while len(checkpoints(store)) < 2 and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "run").exists()
+    left, used = len(checkpoints(store)), list[bool]()
+    load = Checkpoint.load
+
+    def noted(self: Checkpoint) -> Any:
+        state = load(self)
+        used.append(state is not None)
+        return state
+
+    monkeypatch.setattr(Checkpoint, "load", noted)
+    v = variant(repeats=4, training={"epochs": epochs})
+    resumed = cross_validated(v, store)
+    assert used.count(True) == left >= 1
+    assert checkpoints(store) == []
+    whole = cross_validated(v, None)
+    assert files_of(resumed, tmp_path / "resumed") == files_of(whole, tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_or_one_that_cannot_be_written_is_none(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "aa" / f"b{CHECKPOINT}", seconds=0)
+    assert checkpoint.load() is None
+    checkpoint.offer(lambda: {"a": np.arange(3)})
+    found = checkpoint.load()
+    assert found is not None
+    assert found["a"].tolist() == [0, 1, 2]
+    assert Checkpoint(checkpoint.path, seconds=0, fresh=True).load() is None
+    checkpoint.path.write_bytes(flip(checkpoint.path.read_bytes()))
+    assert checkpoint.load() is None
+    checkpoint.remove()
+    checkpoint.remove()
+    (tmp_path / "file").write_text("")
+    Checkpoint(tmp_path / "file" / "b", seconds=0).offer(dict)
+
+
+def test_checkpoints_are_apart_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([100, 101, 159, 160, 161, 219, 220, 222, 222])
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    checkpoint, kept = Checkpoint(tmp_path / "b", seconds=60), list[int]()
+
+    def state(number: int) -> dict[str, Any]:
+        kept.append(number)
+        return {}
+
+    checkpoint.load()
+    for number in range(6):
+        checkpoint.offer(partial(state, number))
+    assert kept == [2, 5]  # at 160, and at 222: 60 s after that was written, at 161
+
+
 def test_two_processes_fill_one_store(
     store: Store, trained: list[tuple[int, int]], tmp_path: Path
 ) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
-    processes = [started(tmp_path / "project", 50, folder) for folder in folders]
+    processes = [started(tmp_path / "project", 50, folder, 0) for folder in folders]
     assert [process.wait(300) for process in processes] == [0, 0]
     digests = [json.loads((folder / "run.json").read_text())["files"] for folder in folders]
     v = variant(repeats=4, training={"epochs": 50})

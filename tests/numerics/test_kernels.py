@@ -71,8 +71,9 @@ def assert_same_training(v: Variant, outputs: int) -> None:
     and logits are compared.
     """
     compiled, reference = make(v, outputs), make(v, outputs)
-    by_kernels, logits, scores, probabilities = kernels.functions(compiled, v.training)
-    by_autograd = steps.batchwise(steps.autograd_step(reference, v.training), BATCH)
+    by_kernels, logits, scores, probabilities, _ = kernels.functions(compiled, v.training)
+    optimizer = steps.optimizer_of(reference, v.training)
+    by_autograd = steps.batchwise(steps.autograd_step(reference, v.training, optimizer), BATCH)
     with torch.no_grad():
         for _ in range(2):
             by_kernels(block(v, outputs))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -28,6 +28,9 @@ from foldwise.engine.learners import Learner
 from foldwise.numerics.inputs import Data
 from foldwise.numerics.outcomes import DivergedError, Recorded, Trained
 from foldwise.numerics.split import Split
+
+if TYPE_CHECKING:
+    from foldwise.numerics.checkpoints import Checkpoints
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of WSL, of AMD
@@ -44,15 +47,19 @@ class Work:
         learner: trains each of them.
         data: raw arrays.
         chunks: each a tuple of splits that train together.
+        checkpoints: of each chunk, or of none.
     """
 
     learner: Learner
     data: Data
     chunks: Sequence[Chunk]
+    checkpoints: Sequence["Checkpoints"] = ()
 
     def train(self, chunk: int, tell: Callable[[int | Recorded], object], device: str) -> "Done":
         """Train one of the chunks."""
-        return Done(self.learner.train(self.chunks[chunk], self.data, device, tell, tell), _peak())
+        kept = self.checkpoints[chunk] if self.checkpoints else None
+        trained = self.learner.train(self.chunks[chunk], self.data, device, tell, tell, kept)
+        return Done(trained, _peak())
 
     def cost(self, chunk: int) -> int:
         """About proportional to the time that a chunk takes."""

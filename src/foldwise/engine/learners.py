@@ -19,6 +19,8 @@ from foldwise.results.runs import Manifest
 if TYPE_CHECKING:
     from torch import nn  # takes a second, which a training that only looks things up can save
 
+    from foldwise.numerics.checkpoints import Checkpoints
+
 
 class Learner(Protocol):
     """Trains the splits of one variant. It can be pickled, to be sent to worker processes.
@@ -54,6 +56,7 @@ class Learner(Protocol):
         device: str,
         progress: Callable[[int], object],
         record: Callable[[Recorded], object],
+        checkpoints: "Checkpoints | None" = None,
     ) -> list[Trained]:
         """What each split of a chunk yields; same input, same bits.
 
@@ -63,6 +66,7 @@ class Learner(Protocol):
             device: "cpu" or "cuda".
             progress: called now and then with the number of epochs that models took since.
             record: called at the start, after recorded epochs and at the end.
+            checkpoints: has the state to go on from, if there is one; is offered new ones.
 
         Raises:
             DivergedError: the loss of a model is no longer finite.

@@ -15,6 +15,8 @@ from foldwise.numerics.split import Split
 if TYPE_CHECKING:
     from torch import nn
 
+    from foldwise.numerics.checkpoints import Checkpoints
+
 MODELS = 5  # per stack at most; enough to share the overhead of a step
 STACK_BYTES = 2**21  # at most, for the state of a stack: four numbers per parameter
 
@@ -73,12 +75,14 @@ class Mlp:
         device: str,
         progress: Callable[[int], object],
         record: Callable[[Recorded], object],
+        checkpoints: "Checkpoints | None" = None,
     ) -> list[Trained]:
         """See `numerics.training.train`."""
         from foldwise.numerics import training
 
         settings = self.variant.network, self.variant.training, self.variant.study
-        return training.train(training.Chunk(*settings, chunk), data, device, progress, record)
+        whole = training.Chunk(*settings, chunk)
+        return training.train(whole, data, device, progress, record, checkpoints)
 
     def networks(self, weights: Mapping[str, np.ndarray]) -> "Sequence[nn.Module]":
         """The networks of a stack as plain modules."""

@@ -1,14 +1,16 @@
 """The store of trained splits: no split is trained twice, whatever else changes around it.
 
 An entry is the result of one split, under the key that `identity.split_keys` gives it: everything
-that decides its numbers. So an entry is never out of date; it is there, or it is not.
+that decides its numbers. So an entry is never out of date; it is there, or it is not. Beside the
+entries lie checkpoints of trainings that take long.
 """
 
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,13 @@ import numpy as np
 import safetensors.numpy
 
 from foldwise.core import files, paths
+from foldwise.core.errors import WriteError
 from foldwise.numerics.outcomes import DIAGNOSTICS, Trained
 from foldwise.numerics.split import Split
 from foldwise.results.runs import Facts
 
+CHECKPOINT = ".part"  # at the end of a checkpoint's name
+CHECKPOINT_SECONDS = 60.0
 ARRAYS = ("epochs", "history", "finished", "held_out", "test")  # of `Trained`, as they are
 WEIGHTS = "weights/"  # before the name of each
 
@@ -40,11 +45,12 @@ class Store:
     Args:
         root: the project's root.
         fresh: pass over what is there, and replace it.
+        seconds: between two checkpoints of a training.
     """
 
-    def __init__(self, root: Path, fresh: bool = False):
+    def __init__(self, root: Path, fresh: bool = False, seconds: float = CHECKPOINT_SECONDS):
         self.folder = paths.home(root) / paths.STORE
-        self.fresh = fresh
+        self.fresh, self.seconds = fresh, seconds
 
     def has(self, key: str) -> bool:
         """Whether there is a result, without looking at it."""
@@ -72,8 +78,47 @@ class Store:
         """
         files.write_bytes(self._path(key), pack(*_parts(entry)))
 
+    def checkpoint(self, keys: Sequence[str]) -> "Checkpoint":
+        """That of the splits with these keys, which train together."""
+        path = self._path(files.digest(list(keys)))
+        return Checkpoint(path.with_suffix(CHECKPOINT), self.seconds, self.fresh)
+
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key
+
+
+@dataclass
+class Checkpoint:
+    """The state of a training that takes long; see `numerics.checkpoints.Checkpoints`.
+
+    One that cannot be written is none: the training goes on.
+    """
+
+    path: Path
+    seconds: float
+    fresh: bool = False
+    _due: float = 0.0
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        """The state that was kept last; None where there is none, or a damaged one."""
+        self._due = time.monotonic() + self.seconds
+        if self.fresh:
+            return None
+        try:
+            return unpack(self.path.read_bytes())[0]
+        except (OSError, ValueError):
+            return None
+
+    def offer(self, state: Callable[[], dict[str, np.ndarray]]) -> None:
+        """Keep a state, if the last one is old enough."""
+        if time.monotonic() >= self._due:
+            with suppress(WriteError):
+                files.write_bytes(self.path, pack(state(), {}))
+            self._due = time.monotonic() + self.seconds
+
+    def remove(self) -> None:
+        """It is not needed any more."""
+        files.remove(self.path)
 
 
 def _parts(entry: Entry) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -107,7 +152,7 @@ def _entry(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], split: Sp
 
 def pack(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> bytes:
     """Arrays and facts that are JSON as safetensors, after the sha256 (32 bytes) of it."""
-    named = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    named = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     content = safetensors.numpy.save(named, metadata={"facts": json.dumps(facts)})
     return hashlib.sha256(content).digest() + content
 

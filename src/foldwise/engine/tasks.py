@@ -171,23 +171,32 @@ def train(
     def done(work: int, chunk: Done) -> None:
         task, outcome = tasks[at_work[work]], outcomes[at_work[work]]
         outcome.trained += len(chunk.trained)
+        kept = [task.keys[place_of(trained.split)] for trained in chunk.trained]
         known = facts.model_copy(update={"peak_memory_bytes": chunk.peak_memory})
         for trained in chunk.trained:
             place = place_of(trained.split)
             outcome.entries[place] = Entry(trained, known)
             if store is not None:
                 store.put(task.keys[place], outcome.entries[place])
+        if store is not None:
+            store.checkpoint(kept).remove()
 
     def record(work: int, recorded: Recorded) -> None:
         if journals:
             journals[at_work[work]].record(recorded)
 
     if at_work:
-        works = [Work(tasks[i].learner, tasks[i].dataset, left[i]) for i in at_work]
+        works = [_work(tasks[i], left[i], store) for i in at_work]
         failures = executors.run_chunks(works, device, environment.workers, done, record)
         for work, failure in failures.items():
             outcomes[at_work[work]].failure = failure
     return outcomes
+
+
+def _work(task: Task, chunks: Sequence[Chunk], store: Store | None) -> Work:
+    kept = [[task.keys[place_of(split)] for split in chunk] for chunk in chunks]
+    checkpoints = [] if store is None else [store.checkpoint(keys) for keys in kept]
+    return Work(task.learner, task.dataset, chunks, checkpoints)
 
 
 def _stored(task: Task, store: Store | None) -> dict[Place, Entry]:

@@ -152,6 +152,7 @@ def blocks(
     order: Tensor,
     batch_size: int,
     dropout: Sequence[torch.Generator],
+    first: int = 0,
 ) -> Iterator[Block]:
     """One epoch, a block of whole batches at a time, with its dropout masks.
 
@@ -161,10 +162,11 @@ def blocks(
         order: training rows in this epoch's order (F, n).
         batch_size: rows of a batch.
         dropout: one stream per model.
+        first: the number of the block to begin with, from 0.
     """
     network = stack.network
     widths = (network.input_dropout, stack.shift.shape[1]), (network.hidden_dropout, stack.units)
-    for chosen in torch.split(order, block_rows(stack, batch_size), dim=1):
+    for chosen in torch.split(order, block_rows(stack, batch_size), dim=1)[first:]:
         masks = [
             randomness.dropout_mask(dropout, p, chosen.shape[1], width).to(chosen.device)
             if p

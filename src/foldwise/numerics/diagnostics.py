@@ -17,6 +17,7 @@ from foldwise.numerics.batches import Block
 from foldwise.numerics.inputs import Training
 from foldwise.numerics.kernels import Inside, inspection
 from foldwise.numerics.networks import StackedNetwork
+from foldwise.numerics.outcomes import DIAGNOSTICS
 
 POINTS = 40  # measurements over a training
 ROWS = 64  # rows of the probe batch
@@ -52,26 +53,37 @@ class Probe:
         self.inspect = inspection(self.single, training)
         self.every = math.ceil(steps / POINTS)
         self.records: list[dict[str, float]] = []
+        self.taken = 0  # steps
 
     def around(self, train: Train) -> Train:
         """The same training, cut and measured around its first step and every `every`-th."""
-        taken = 0
 
         def observed(block: Block) -> None:
-            nonlocal taken
             start = 0
             while start < block.size:
-                ahead = 1 if taken % self.every == 0 else self.every - taken % self.every
+                done = self.taken % self.every
+                ahead = self.every - done if done else 1
                 stop = min(start + ahead * self.batch_size, block.size)
                 part = block.part(start, stop)
-                if taken % self.every:
+                if done:
                     train(part)
                 else:
-                    self._measured(part, train, taken)
-                taken += math.ceil((stop - start) / self.batch_size)
+                    self._measured(part, train, self.taken)
+                self.taken += math.ceil((stop - start) / self.batch_size)
                 start = stop
 
         return observed
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The steps taken, and what was measured."""
+        lines = [[line[name] for name in DIAGNOSTICS] for line in self.records]
+        return {"taken": np.array(self.taken), "records": np.array(lines, dtype=np.float64)}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on after these."""
+        lines = state["records"].tolist()
+        self.taken = int(state["taken"])
+        self.records = [dict(zip(DIAGNOSTICS, line, strict=True)) for line in lines]
 
     @np.errstate(all="ignore")  # a network that diverges is no longer finite
     def _measured(self, batch: Block, train: Train, step: int) -> None:

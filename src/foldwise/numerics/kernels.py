@@ -26,6 +26,7 @@ from torch import Tensor
 
 from foldwise.numerics import layers, products
 from foldwise.numerics.batches import Block, Rows
+from foldwise.numerics.checkpoints import Stateful
 from foldwise.numerics.compiling import compiled, warn_without_fma
 from foldwise.numerics.inputs import Network, Training
 from foldwise.numerics.lanes import LANES, after, as_kind, inner, like, start
@@ -142,6 +143,28 @@ class Functions(NamedTuple):
     """Of logits (F, m, K), targets (F, m, K), labels (F, m): mean loss and accuracy (F, 2)."""
     probabilities: Callable[[Tensor], Tensor]
     """Of logits (F, m, K): of the classes (F, m, classes)."""
+    memory: Stateful
+    """What the optimizer keeps from step to step."""
+
+
+class Memory:
+    """What the optimizer keeps: the moments, and the powers of Adam's betas."""
+
+    def __init__(self, state: State):
+        self.arrays = {"first": state.first, "second": state.second}
+        self.powers = 1.0, 1.0
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Copies of it."""
+        copies = {name: array.copy() for name, array in self.arrays.items()}
+        return {**copies, "powers": np.array(self.powers)}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """In place."""
+        for name, array in self.arrays.items():
+            array[:] = state[name]
+        power1, power2 = state["powers"].tolist()
+        self.powers = power1, power2
 
 
 def supports(network: Network, training: Training) -> bool:
@@ -166,19 +189,18 @@ def functions(stack: StackedNetwork, training: Training) -> Functions:
     """
     state, settings = _flattened(stack), _settings(stack, training)
     widths, without = _widths(stack), _no_mask(stack)
-    powers = 1.0, 1.0  # of Adam's betas
+    memory = Memory(state)
 
     @cache
     def room(rows: int) -> Room:
         return _room(widths, rows, stack.shift.dtype)
 
     def train(block: Block) -> None:
-        nonlocal powers
         by_feature = without if block.input_mask is None else block.input_mask.numpy()
         by_unit = without if block.mask is None else block.mask.numpy()
-        powers = _train(
+        memory.powers = _train(
             state, _data(block.rows), block.rows.targets.numpy(), block.chosen.numpy(),
-            by_feature, by_unit, widths, settings, powers, training.batch_size,
+            by_feature, by_unit, widths, settings, memory.powers, training.batch_size,
             room(min(training.batch_size, max(1, block.size))),
         )  # fmt: skip
 
@@ -194,7 +216,7 @@ def functions(stack: StackedNetwork, training: Training) -> Functions:
         _score(*arrays, settings.squared_error, np.empty_like(arrays[0][0, :1]), found)
         return torch.from_numpy(found)
 
-    return Functions(train, logits, scores, probabilities)
+    return Functions(train, logits, scores, probabilities, memory)
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -312,7 +334,7 @@ def prepare(network: Network, training: Training) -> None:
     warn_without_fma()
     nothing, chosen = torch.zeros(1, 1), torch.zeros(1, 0, dtype=torch.int64)
     rows = Rows(nothing, nothing, chosen, nothing, nothing, chosen)
-    train, logits, scores, _ = functions(StackedNetwork(network, 1, 1, 1), training)
+    train, logits, scores, *_ = functions(StackedNetwork(network, 1, 1, 1), training)
     train(Block(rows, chosen))
     found = logits(rows, chosen)
     scores(found, found, chosen)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from foldwise.numerics import kernels
 from foldwise.numerics.batches import BLOCK_BYTES, Batch, Block, Rows
+from foldwise.numerics.checkpoints import Moments
 from foldwise.numerics.inputs import Training
 from foldwise.numerics.kernels import Functions
 from foldwise.numerics.losses import losses
@@ -34,11 +35,12 @@ def functions(stack: nn.Module, training: Training) -> Functions:
     """
     if isinstance(stack, StackedNetwork) and is_compiled(stack, training):
         return kernels.functions(stack, training)
-    step = autograd_step(stack, training)
+    optimizer = optimizer_of(stack, training)
+    step = autograd_step(stack, training, optimizer)
     on_gpu = next(stack.parameters()).is_cuda
     train = batchwise(captured(step) if on_gpu else step, training.batch_size)
     scores = partial(mean_scores, training.loss)
-    return Functions(train, partial(evaluated, stack), scores, probabilities)
+    return Functions(train, partial(evaluated, stack), scores, probabilities, Moments(optimizer))
 
 
 def is_compiled(stack: StackedNetwork, training: Training) -> bool:
@@ -74,12 +76,16 @@ def batchwise(step: Step, batch_size: int) -> Callable[[Block], None]:
     return train
 
 
-def autograd_step(stack: nn.Module, training: Training) -> Step:
-    """One step on one batch, as in any PyTorch program."""
+def optimizer_of(stack: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """The optimizer that the settings ask for."""
     options = {key: value for key, value in vars(training.optimizer).items() if key != "name"}
     if next(stack.parameters()).is_cuda and training.optimizer.name != "sgd":
         options["capturable"] = True  # keeps the step count on the GPU
-    optimizer = OPTIMIZERS[training.optimizer.name](stack.parameters(), **options)
+    return OPTIMIZERS[training.optimizer.name](stack.parameters(), **options)
+
+
+def autograd_step(stack: nn.Module, training: Training, optimizer: torch.optim.Optimizer) -> Step:
+    """One step on one batch, as in any PyTorch program."""
 
     def step(batch: Batch) -> None:
         optimizer.zero_grad()

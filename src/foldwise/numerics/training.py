@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from foldwise.numerics import kernels, networks, randomness, steps
 from foldwise.numerics.batches import Block, Rows, blocks, preprocessing, targets_for
+from foldwise.numerics.checkpoints import Checkpoints, Numbers, State, Stateful, gathered, restore
 from foldwise.numerics.diagnostics import ROWS, Probe
 from foldwise.numerics.inputs import Data, Network, Training, logits_for
 from foldwise.numerics.kernels import Functions
@@ -58,6 +60,7 @@ def train(
     device: str = "cpu",
     progress: Progress = lambda models: None,
     record: Record = lambda recorded: None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Trained]:
     """Train a chunk's models; same input, same bits.
 
@@ -68,6 +71,7 @@ def train(
         progress: called now and then with the number of epochs that models took since.
         record: called at the start, after recorded epochs (not all, where they follow each other
             quickly) and at the end.
+        checkpoints: has the state to go on from, and is offered a new one after each block.
 
     Returns:
         What each split yields, in the order of the chunk.
@@ -78,19 +82,27 @@ def train(
     reporter = _Reporter(chunk, progress, record)
     stack, rows = _prepare(chunk, data, device)
     functions = steps.functions(stack, chunk.training)
-    train_on = functions.train
-    probe = _probe(chunk, stack, rows)
+    train_on, probe = functions.train, _probe(chunk, stack, rows)
+    course = _Course(chunk, stack, rows)
+    parts: dict[str, Stateful] = {
+        "stack": Numbers(stack), "memory": functions.memory, "reporter": reporter, "course": course
+    }  # fmt: skip
     if probe is not None:
-        train_on = probe.around(train_on)
+        train_on, parts["probe"] = probe.around(train_on), probe
     held_out = _stack_rows([split.held_out for split in chunk.splits], device)
     evaluate = _evaluation(functions, rows, held_out)
+    if checkpoints is not None and (state := checkpoints.load()) is not None:
+        restore(parts, state)
+    reporter.begin(course.epoch)
     with torch.no_grad(), subnormals_flushed():
-        for epoch, one_epoch in enumerate(_epochs(chunk, stack, rows, device), start=1):
+        for one_epoch in course.epochs():
             for block in one_epoch:
                 train_on(block)
-            reporter.advance(epoch)
-            if epoch in reporter.epochs:
-                reporter.add(epoch, evaluate())
+                if checkpoints is not None:
+                    checkpoints.offer(partial(gathered, parts))
+            reporter.advance(course.epoch)
+            if course.epoch in reporter.epochs:
+                reporter.add(course.epoch, evaluate())
         p = _probabilities(functions, rows, held_out)
         test = _probabilities(functions, *_test_rows(rows, data, device))
     return [
@@ -138,7 +150,22 @@ class _Reporter:
         self.history, self.finished = list[np.ndarray](), list[float]()  # (F, 4) each
         self.started = time.time()
         self._taken, self._told, self._due = 0, self.started, self.started + RECORD_SECONDS
-        record(Recorded(chunk.places, 0, self.started, []))
+
+    def begin(self, epoch: int) -> None:
+        """Say when the models began, and what they took before the first epoch of this process."""
+        self.record(Recorded(self.chunk.places, 0, self.started, []))
+        self._taken = (epoch - 1) * len(self.chunk.splits)
+
+    def state(self) -> State:
+        """What it collected."""
+        history = np.array(self.history, dtype=np.float32).reshape(-1, len(self.chunk.splits), 4)
+        times = {"started": np.array(self.started), "finished": np.array(self.finished)}
+        return {"history": history, **times}
+
+    def restore(self, state: State) -> None:
+        """Go on from there."""
+        self.history, self.finished = list(state["history"]), state["finished"].tolist()
+        self.started = float(state["started"])
 
     def advance(self, epoch: int) -> None:
         """Every model has taken one more epoch."""
@@ -197,18 +224,60 @@ def _stack_rows(rows: Sequence[np.ndarray], device: str) -> Tensor:
     return torch.from_numpy(np.stack(rows)).to(device)
 
 
-def _epochs(
-    chunk: Chunk, stack: StackedNetwork, rows: Rows, device: str
-) -> Iterator[Iterator[Block]]:
-    """For every epoch, its blocks of batches."""
-    settings = chunk.training
-    order, dropout = _generators(chunk, "order"), _generators(chunk, "dropout")
-    for _ in range(settings.epochs):
-        shuffled = rows.train
-        if settings.shuffle:
-            places = randomness.orders(order, rows.train.shape[1]).to(device)
-            shuffled = rows.train.gather(1, places)
-        yield blocks(stack, rows, shuffled, settings.batch_size, dropout)
+class _Course:
+    """How far a training is: the epoch, from 1, its order of rows, its blocks, the random streams.
+
+    Attributes:
+        epoch: the present one.
+        block: how many of its blocks were given.
+        order: its training rows in order (F, n); None before it begins.
+    """
+
+    def __init__(self, chunk: Chunk, stack: StackedNetwork, rows: Rows):
+        self.settings, self.stack, self.rows = chunk.training, stack, rows
+        self.streams = {name: _generators(chunk, name) for name in ("order", "dropout")}
+        self.epoch, self.block = 1, 0
+        self.order: Tensor | None = None
+
+    def epochs(self) -> Iterator[Iterator[Block]]:
+        """For every epoch that is left, its blocks of batches."""
+        while self.epoch <= self.settings.epochs:
+            if self.order is None:
+                self.order = self._shuffled()
+            yield self._blocks(self.order)
+            self.epoch, self.block, self.order = self.epoch + 1, 0, None
+
+    def _shuffled(self) -> Tensor:
+        train = self.rows.train
+        if not self.settings.shuffle:
+            return train
+        places = randomness.orders(self.streams["order"], train.shape[1])
+        return train.gather(1, places.to(train.device))
+
+    def _blocks(self, order: Tensor) -> Iterator[Block]:
+        size, dropout = self.settings.batch_size, self.streams["dropout"]
+        for block in blocks(self.stack, self.rows, order, size, dropout, self.block):
+            self.block += 1
+            yield block
+
+    def state(self) -> State:
+        """In the middle of an epoch."""
+        assert self.order is not None
+        streams = {
+            f"{name}/{i}": generator.get_state().numpy()
+            for name, generators in self.streams.items()
+            for i, generator in enumerate(generators)
+        }
+        place = np.array([self.epoch, self.block])
+        return {**streams, "place": place, "order": self.order.cpu().numpy().copy()}
+
+    def restore(self, state: State) -> None:
+        """Go on from there."""
+        for name, generators in self.streams.items():
+            for i, generator in enumerate(generators):
+                generator.set_state(torch.from_numpy(state[f"{name}/{i}"].copy()))
+        self.epoch, self.block = state["place"].tolist()
+        self.order = torch.from_numpy(state["order"].copy()).to(self.rows.train.device)
 
 
 def _generators(chunk: Chunk, purpose: str) -> list[torch.Generator]:
