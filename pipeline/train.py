@@ -22,11 +22,12 @@ def main(name: str) -> None:
     from foldwise.results.runs import write_run
 
     variant, environment = config.load().variant(name), Environment.read()
-    (task,) = tasks.load([variant], executors.choose_device(environment))
+    (task,), store = tasks.load([variant], executors.choose_device(environment)), Store(Path())
     with Recorder(paths.journal(name)) as journal:
-        run = run_of(task, environment, journal, Store(Path()))
+        run = run_of(task, environment, journal, store)
         manifest = write_run(paths.run(name), run)
         journal.end(manifest.status)
+    tasks.shrink(store, task.device)
     if not manifest.complete:
         print(f"{name} failed: {manifest.reason}", file=sys.stderr)
 

@@ -27,6 +27,7 @@ COMMANDS = (
     "promote",
     "report",
     "doctor",
+    "clean",
     "demo",
 )
 SLOW = {"torch", "mlflow", "dvc", "altair"}

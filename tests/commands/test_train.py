@@ -75,6 +75,13 @@ def test_an_error_says_what_to_do(foldwise: Run) -> None:
     assert "`dvc repro prepare@pictures` makes it" in done.err
 
 
+def test_clean_empties_the_store(root: Path, foldwise: Run) -> None:
+    foldwise("train", "tiny-plain")
+    assert foldwise("clean").out.startswith("removed 5 trained splits, ")
+    assert foldwise("clean").out.startswith("removed 0 trained splits, ")
+    assert foldwise("train", "tiny-plain").out == "5 splits trained, 0 were there\n"
+
+
 # --- verify -----------------------------------------------------------------------------------
 
 

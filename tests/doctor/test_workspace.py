@@ -20,6 +20,7 @@ from repositories import PARAMS, PLAN, cached, dvc, git
 from foldwise.core import config, files, paths
 from foldwise.doctor import workspace as doctor
 from foldwise.doctor.findings import Finding
+from foldwise.engine.store import Store, pack
 from foldwise.results import runs
 
 WITHOUT_DROPOUT = PARAMS.replace("  tiny-dropout: {study: tiny, hidden: [5, 4]", "  # {")
@@ -278,6 +279,20 @@ def test_damaged_run_folders(workspace: Project) -> None:
 
 
 # --- surroundings -----------------------------------------------------------------------------
+
+
+def test_damaged_trained_splits(workspace: Project) -> None:
+    store = Store(workspace.root)
+    good, bad = store.folder / "aa" / "aab", store.folder / "bb" / "bbc"
+    files.write_bytes(good, pack({}, {}))
+    files.write_bytes(bad, pack({}, {})[:-1])
+    findings = list(doctor.damaged_splits(workspace.root))
+    assert texts(findings) == [
+        "* .foldwise/splits/bb/bbc: a damaged trained split; delete it (it is trained again where "
+        "it is needed)"
+    ]
+    assert doctor.fix(findings) == []
+    assert list(store.kept()) == [good]
 
 
 def test_variables(workspace: Project) -> None:

@@ -1,6 +1,7 @@
 """No split is trained twice, and what is kept changes no result."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -241,6 +242,52 @@ def test_what_is_packed_is_unpacked() -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
         assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+
+
+# --- size -------------------------------------------------------------------------------------
+
+
+def aged(store: Store) -> list[Path]:
+    """What is kept, each a day older than the next."""
+    for age, path in enumerate(reversed(entries(store))):
+        os.utime(path, (time.time() - 86400 * age,) * 2)
+    return entries(store)
+
+
+def test_what_is_not_needed_is_bounded_the_oldest_use_first(store: Store) -> None:
+    cross_validated(variant(repeats=2), store)
+    oldest_first = aged(store)
+    assert list(store.kept()) == oldest_first
+    needed = {path.name for path in oldest_first[1:4]}
+    sizes = [path.stat().st_size for path in oldest_first]
+    store.shrink(lambda: pytest.fail("asked though there is little"), most=sum(sizes))
+    assert entries(store) == oldest_first
+    store.shrink(lambda: needed, most=sum(sizes[6:]))
+    assert entries(store) == [*oldest_first[1:4], *oldest_first[6:]]
+    store.shrink(lambda: needed, most=0)
+    assert entries(store) == oldest_first[1:4]
+
+
+def test_what_is_used_is_young(store: Store) -> None:
+    cross_validated(variant(), store)
+    cross_validated(variant(training={"seed": 2}), store)
+    aged(store)
+    cross_validated(variant(), store)
+    table = split_table(DATA.y, variant().cv)
+    keys = tasks.task(variant(), DATA, table, "digest", "cpu").keys
+    assert {path.name for path in list(store.kept())[5:]} == set(keys.values())
+
+
+def test_all_can_be_removed_and_what_is_damaged_is_told(store: Store) -> None:
+    assert str(store) == "0 trained splits, 0.0 MiB"
+    cross_validated(variant(), store)
+    assert str(store).startswith("5 trained splits, ")
+    assert list(store.damaged()) == []
+    path = entries(store)[1]
+    path.write_bytes(flip(path.read_bytes()))
+    assert list(store.damaged()) == [path]
+    store.clear()
+    assert entries(store) == []
 
 
 # --- journals ---------------------------------------------------------------------------------

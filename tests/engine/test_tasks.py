@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import fabricate
 import numpy as np
 import pytest
 from builders import dataset, variant
@@ -193,6 +194,26 @@ def test_what_is_known_to_fail_is_not_tried_again(
     assert RunFolder(root / paths.run("wild")).manifest.status == "failed"
     assert tasks.adopt([wild], Store(root), root) == []
     assert tasks.train([], HERE) == []
+
+
+def test_the_store_keeps_what_is_declared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what can be read; a variant without data needs nothing."""
+    made = fabricate.TINY
+    files.write_text(root / paths.PARAMS, made.params)
+    declared, study = made.config.variant("tiny-plain"), made.config.study("tiny")
+    data = replace(dataset(rows=40), name="rows")
+    prepared.save(data, root / paths.prepared("rows"))
+    table = split_table(data.y, study.cv)
+    files.write_table(root / paths.splits("tiny"), table, {"data_digest": data.digest})
+    store = Store(root)
+    (task,) = tasks.load([declared], "cpu", root)
+    tasks.train([task, *tasks.load([PLAIN], "cpu", root)], HERE, store)
+    assert len(store.kept()) == 5 + 9
+    tasks.shrink(store, "cpu", root)
+    assert len(store.kept()) == 5 + 9
+    monkeypatch.setattr(Store.shrink, "__defaults__", (0,))
+    tasks.shrink(store, "cpu", root)
+    assert {path.name for path in store.kept()} == set(task.keys.values())
 
 
 def test_a_split_table_may_be_in_any_order(loaded: Callable[..., list[Task]]) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 looks for:
   files     temporary files of killed processes; run folders, metrics, comparisons and data of
-            what params.yaml no longer declares; damaged run folders
+            what params.yaml no longer declares; damaged run folders; damaged trained splits
   DVC       locks of a killed dvc; entries in dvc.lock of stages that are gone
   MLflow    results that are not in the store, or not whole; runs that stay RUNNING though nothing
             is at work on them; runs shown as current without results; artifacts without a run; a
@@ -41,7 +41,11 @@ def run(
     pipeline.
     """
     from foldwise.doctor import workspace
+    from foldwise.engine.store import Store
 
+    store = Store(Path.cwd())
+    if store.kept():
+        print(f"{store.folder.relative_to(Path.cwd())}: {store}")
     findings = _examine()
     for _ in range(workspace.ROUNDS if fix else 0):
         if not any(finding.fix for finding in findings):

@@ -7,6 +7,7 @@ import typer
 
 from foldwise.commands import (
     check,
+    clean,
     compare,
     demo,
     doctor,
@@ -65,6 +66,7 @@ app.command("predict", epilog=verbatim(predict.EXAMPLES))(predict.run)
 app.command("promote", epilog=verbatim(promote.EXAMPLES))(promote.run)
 app.command("report", epilog=verbatim(report.EXAMPLES))(report.run)
 app.command("doctor", epilog=verbatim(doctor.EXAMPLES))(doctor.run)
+app.command("clean", epilog=verbatim(clean.EXAMPLES))(clean.run)
 app.command("demo", epilog=verbatim(demo.EXAMPLES))(demo.run)
 
 

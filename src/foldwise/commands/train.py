@@ -45,7 +45,8 @@ def run(
 
     settings, environment = config.load(), Environment.read()
     wanted = [settings.variant(name) for name in names or settings.variants]
-    asked = tasks.load(wanted, executors.choose_device(environment))
+    device = executors.choose_device(environment)
+    asked = tasks.load(wanted, device)
     store = Store(Path(), fresh)
     todo = asked if fresh else tasks.adopt(asked, store)
     with ExitStack() as stack:
@@ -58,6 +59,7 @@ def run(
                 variant = task.learner.variant
                 why = cross_validation.reason(variant, outcome.failure)
                 print(f"{variant.name} failed: {why}", file=sys.stderr)
+    tasks.shrink(store, device)
     trained = sum(outcome.trained for outcome in outcomes)
     there = sum(len(outcome.entries) for outcome in outcomes) - trained
     print(f"{trained} splits trained, {there} were there")

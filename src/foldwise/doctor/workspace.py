@@ -23,12 +23,13 @@ from dvc.dvcfile import LOCK_FILE, Lockfile
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from foldwise.core import config, environment, git, paths
+from foldwise.core import config, environment, files, git, paths
 from foldwise.core.config import Config
 from foldwise.core.environment import DEVICE, MIRROR, WORKERS, Environment
 from foldwise.core.errors import ConfigError, FoldwiseError
 from foldwise.datasets.transfer import is_address
 from foldwise.doctor.findings import Finding, Fix
+from foldwise.engine.store import Store
 from foldwise.results.runs import RunFolder
 
 ROOM = 2**30  # bytes on a disk, below which something is likely to fail
@@ -56,7 +57,8 @@ def examine(root: Path, track: Fix, variables: Mapping[str, str] = os.environ) -
         variables: the environment's, which may have bad values.
     """
     root = root.resolve()
-    findings = [*surroundings(root, variables), *room(root), *dead_locks(root), *leftovers(root)]
+    findings = [*surroundings(root, variables), *room(root), *dead_locks(root)]
+    findings += [*leftovers(root), *damaged_splits(root)]
     try:
         settings = config.load(root / paths.PARAMS)
     except ConfigError as error:
@@ -207,6 +209,16 @@ def damaged(root: Path, settings: Config) -> Iterator[Finding]:
                 run.check()
         except FoldwiseError as error:
             yield Finding(_relative(error, root))
+
+
+def damaged_splits(root: Path) -> Iterator[Finding]:
+    """Trained splits in the store that are not what was written."""
+    for path in Store(root).damaged():
+        yield Finding(
+            f"{path.relative_to(paths.home(root))}: a damaged trained split; delete it (it is "
+            "trained again where it is needed)",
+            functools.partial(files.remove, path),
+        )
 
 
 # --- helpers ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from foldwise.results.runs import Facts
 
 CHECKPOINT = ".part"  # at the end of a checkpoint's name
 CHECKPOINT_SECONDS = 60.0
+UNDECLARED_BYTES = 2**31  # at most, of what no variant of params.yaml needs
 ARRAYS = ("epochs", "history", "finished", "held_out", "test")  # of `Trained`, as they are
 WEIGHTS = "weights/"  # before the name of each
 
@@ -82,6 +83,56 @@ class Store:
         """That of the splits with these keys, which train together."""
         path = self._path(files.digest(list(keys)))
         return Checkpoint(path.with_suffix(CHECKPOINT), self.seconds, self.fresh)
+
+    def kept(self) -> dict[Path, os.stat_result]:
+        """All entries and checkpoints, the one that was not used for the longest time first."""
+        files = [path for path in self.folder.glob("??/*") if not path.name.startswith(".")]
+        found = {path: path.stat() for path in files if path.is_file()}
+        return dict(sorted(found.items(), key=lambda item: item[1].st_mtime))
+
+    def damaged(self) -> Iterator[Path]:
+        """Entries and checkpoints that are not what was written; reads all of them."""
+        for path in self.kept():
+            try:
+                unpack(path.read_bytes())
+            except (OSError, ValueError):
+                yield path
+
+    def shrink(self, needed: Callable[[], Collection[str]], most: int = UNDECLARED_BYTES) -> None:
+        """Remove the oldest of what is not needed, until the rest of that takes few enough bytes.
+
+        Args:
+            needed: gives the keys that are; called only where there is much.
+            most: bytes.
+
+        Raises:
+            WriteError: one cannot be removed.
+        """
+        kept = self.kept()
+        if sum(stat.st_size for stat in kept.values()) <= most:
+            return
+        keys = needed()
+        rest = {path: stat.st_size for path, stat in kept.items() if path.name not in keys}
+        size = sum(rest.values())
+        for path, bytes_of_it in rest.items():
+            if size <= most:
+                break
+            files.remove(path)
+            size -= bytes_of_it
+
+    def clear(self) -> None:
+        """Remove everything.
+
+        Raises:
+            WriteError: something cannot be removed.
+        """
+        for path in self.kept():
+            files.remove(path)
+
+    def __str__(self) -> str:
+        kept = self.kept()
+        size = sum(stat.st_size for stat in kept.values())
+        return f"{len(kept)} trained splits, {size / 2**20:.1f} MiB"
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from foldwise.core import files, paths
+from foldwise.core import config, files, paths
 from foldwise.core.config import Variant
 from foldwise.core.environment import Environment
-from foldwise.core.errors import DataError, MissingError, ReadError
+from foldwise.core.errors import DataError, FoldwiseError, MissingError, ReadError
 from foldwise.datasets import prepared
 from foldwise.datasets.prepared import Dataset, describe
 from foldwise.engine import executors, identity, tables
@@ -230,6 +230,28 @@ def adopt(tasks: Iterable[Task], store: Store, root: Path = Path()) -> list[Task
                 _adopt(task, folder, store)
         left.append(task)
     return left
+
+
+def shrink(store: Store, device: str, root: Path = Path()) -> None:
+    """Keep the store from growing without end; what params.yaml declares stays in it.
+
+    Args:
+        store: of the project.
+        device: as for `load`.
+        root: where params.yaml, data and split tables are.
+    """
+    store.shrink(lambda: _needed(device, root))
+
+
+def _needed(device: str, root: Path) -> set[str]:
+    """The keys of all variants, as far as their data and split tables are there."""
+    keys = set[str]()
+    for place in {root.resolve(), paths.home(root)}:  # a temporary experiment has its own
+        with suppress(FoldwiseError):
+            for variant in config.load(place / paths.PARAMS).resolved.values():
+                with suppress(FoldwiseError):
+                    keys.update(load([variant], device, place)[0].keys.values())
+    return keys
 
 
 def _says(manifest: Manifest) -> Manifest:
