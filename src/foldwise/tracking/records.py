@@ -33,7 +33,7 @@ NOTE = "mlflow.note.content"
 LONGEST = 500  # characters of a parameter
 LONGEST_NOTE = 7500  # MLflow takes 8000 in a tag
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-FINALS = (*METRICS, "test_accuracy")
+FINALS = ("accuracy", "log_loss", "brier", "test_accuracy")  # of a split, before its curves
 Role = Literal["variant", "split"]
 Content = TypeVar("Content")
 
@@ -242,8 +242,9 @@ class Source(ABC):
         """The final metrics of each split of the folds."""
         if self.evaluation is None:
             return {}
-        table = self.evaluation.scores
-        names = [name for name in FINALS if name in table.columns]
+        table, primary = self.evaluation.scores, METRICS[self.evaluation.metrics.metric]
+        more = () if primary.pooled else (primary.name,)  # shares of a pooled one are no scores
+        names = [name for name in dict.fromkeys(FINALS + more) if name in table.columns]
         splits = zip(table["repeat"].tolist(), table["fold"].tolist(), strict=True)
         lines = table[names].to_numpy(dtype=float).tolist()
         return {
@@ -256,7 +257,7 @@ class Source(ABC):
         test = self.evaluation.metrics.test if self.evaluation else None
         if is_refit(split) and test is not None:
             scores = {"test_accuracy": test.refit_accuracy}
-        return {name: float(scores[name]) for name in FINALS if _is_number(scores.get(name))}
+        return {name: float(value) for name, value in scores.items() if _is_number(value)}
 
 
 @dataclass(frozen=True)
