@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
@@ -97,7 +97,7 @@ def add(
         if place.database(opened.uri) is None:  # another tracker may have deleted some of it
             for mirror, _ in mirrors:
                 if not experiments.is_complete(opened.client, mirror.source):
-                    patiently(opened.uri, mirror.sync)
+                    patiently(opened.uri, replace(mirror).sync)  # its models are made anew
     return studies
 
 
