@@ -194,7 +194,7 @@ def models_of(project: Project) -> list[Any]:
 def assert_whole(project: Project) -> None:
     """Six finished runs and five models, each once."""
     seen = content(project)
-    assert len(seen) == 6
+    assert len(seen) == 6, sorted(map(str, seen))
     assert {facts[0][0] for facts in seen.values()} == {"FINISHED"}
     assert {facts[5] for facts in seen.values()} == {1}
     models = models_of(project)

@@ -93,7 +93,8 @@ class Trainer:
 
     @contextmanager
     def running(self) -> Iterator[Any]:
-        """A process that trains; killed at the end if it is still there."""
+        """A process that trains, every split anew; killed at the end if it is still there."""
+        shutil.rmtree(self.project.root / paths.STORE, ignore_errors=True)
         process = self.processes.Process(target=train, args=(self.project.root,))
         process.start()
         try:

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
@@ -94,6 +94,10 @@ def add(
             mirrors.append((mirror, patiently(opened.uri, mirror.begin)))
         for mirror, start in mirrors:
             patiently(opened.uri, functools.partial(mirror.complete, start), mirror.sync)
+        if place.database(opened.uri) is None:  # another tracker may have deleted some of it
+            for mirror, _ in mirrors:
+                if not experiments.is_complete(opened.client, mirror.source):
+                    patiently(opened.uri, replace(mirror).sync)  # its models are made anew
     return studies
 
 

@@ -307,7 +307,7 @@ def test_what_trains_nothing_begins_no_journal(store: Store, tmp_path: Path) -> 
 PROGRAM = """
 import sys
 from pathlib import Path
-import test_store
+import test_trained_splits
 from builders import variant
 from foldwise.engine import mlp
 from foldwise.engine.store import Store
@@ -315,7 +315,7 @@ from foldwise.results.runs import write_run
 mlp.STACK_BYTES = 2000  # several chunks
 v = variant(repeats=4, training={"epochs": int(sys.argv[2])})
 store = Store(Path(sys.argv[1]), seconds=float(sys.argv[4]))
-run = test_store.cross_validated(v, store, workers=2)
+run = test_trained_splits.cross_validated(v, store, workers=2)
 write_run(Path(sys.argv[3]), run)
 """
 
@@ -424,12 +424,12 @@ def test_a_stage_whose_splits_are_there_imports_no_torch(store: Store, tmp_path:
     program = """
 import sys
 from pathlib import Path
-import test_store
+import test_trained_splits
 from builders import variant
 assert "torch" not in sys.modules
 from foldwise.engine.store import Store
-run = test_store.cross_validated(variant(), Store(Path(sys.argv[1])), workers=2)
-test_store.write_run(Path(sys.argv[2]), run)
+run = test_trained_splits.cross_validated(variant(), Store(Path(sys.argv[1])), workers=2)
+test_trained_splits.write_run(Path(sys.argv[2]), run)
 print(*{name.partition(".")[0] for name in sys.modules})
 """
     folders = [str(TESTS), str(TESTS / "engine"), *sys.path]
