@@ -106,7 +106,6 @@ class Trainer:
     def waiting(self) -> Iterator[Any]:
         """One that has recorded half of its epochs, for all models, and holds still."""
         (self.project.root / GO_ON).unlink(missing_ok=True)
-        shutil.rmtree(self.project.root / paths.STORE, ignore_errors=True)  # to train all again
         with self.running() as process:
             wait_for(lambda: status(self.project) == "running")
             wait_for(lambda: models_in_the_middle(self.project) == RUNS - 1)
