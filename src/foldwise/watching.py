@@ -23,12 +23,12 @@ from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
 from foldwise.journal import Journal
 from foldwise.numerics.outcomes import Recorded
-from foldwise.results.runs import Facts, Place
+from foldwise.results.runs import CURVES, Facts, Place
 from foldwise.tracking import experiments, live, origin, place
 from foldwise.tracking import store as stores
 from foldwise.tracking.experiments import RUNNING
 from foldwise.tracking.live import LIVE
-from foldwise.tracking.records import CURVES, NOTE, Entry, Point, Source, milliseconds
+from foldwise.tracking.records import NOTE, Entry, Point, Source, milliseconds
 from foldwise.tracking.store import Store
 from foldwise.wording import notes
 from foldwise.wording.numbers import percent

@@ -15,11 +15,10 @@ from foldwise.core.environment import Environment
 from foldwise.datasets.prepared import Dataset
 from foldwise.engine import executors, learners, mlp
 from foldwise.engine.cross_validation import cross_validate
-from foldwise.engine.tables import CURVES
 from foldwise.journal import Journal, Recorder
 from foldwise.numerics import training
 from foldwise.numerics.split import REFIT
-from foldwise.results.runs import Run, RunFolder, write_run
+from foldwise.results.runs import CURVES, Run, RunFolder, write_run
 from foldwise.splits import split_table, splits_of
 
 

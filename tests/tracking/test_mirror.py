@@ -89,7 +89,7 @@ def test_curves_have_their_values_and_original_times(
     run = run_of(project, "tiny-plain", "r1-f01")
     history = RunFolder(project.root / paths.run("tiny-plain")).history
     rows = history[(history["repeat"] == 1) & (history["fold"] == 1)]
-    for key in records.CURVES:
+    for key in runs.CURVES:
         logged = project.client.get_metric_history(run.info.run_id, key)
         assert [m.value for m in logged] == rows[key].tolist()
         assert [m.step for m in logged] == list(range(1, EPOCHS + 1))

@@ -10,12 +10,11 @@ from foldwise.datasets.prepared import Dataset
 from foldwise.engine import executors, tables, tasks
 from foldwise.engine.identity import place_of
 from foldwise.engine.store import Entry, Store
-from foldwise.engine.tables import CURVES
 from foldwise.engine.tasks import Task
 from foldwise.journal import Recorder
 from foldwise.numerics.outcomes import DivergedError
 from foldwise.numerics.split import split_name
-from foldwise.results.runs import Facts, Run
+from foldwise.results.runs import CURVES, Facts, Run
 
 
 def cross_validate(

@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 
 from foldwise.numerics.outcomes import DIAGNOSTICS, Trained
-from foldwise.results.runs import Run, RunFolder
+from foldwise.results.runs import CURVES, Run, RunFolder
 from foldwise.splits import splits_of
-
-CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
 def history(trained: Sequence[Trained]) -> pd.DataFrame:

@@ -12,11 +12,10 @@ from foldwise.core.errors import DataError
 from foldwise.datasets import prepared
 from foldwise.engine import executors, tables, tasks
 from foldwise.engine.identity import place_of
-from foldwise.engine.tables import CURVES
 from foldwise.engine.tasks import Outcome, Task
 from foldwise.numerics.outcomes import Trained
 from foldwise.numerics.split import Split
-from foldwise.results.runs import Manifest, Place, RunFolder
+from foldwise.results.runs import CURVES, Manifest, Place, RunFolder
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ TEST_PREDICTIONS = "test_predictions.parquet"
 MODELS = "models.safetensors"
 MANIFEST = "run.json"
 TIMELINE = "timeline.parquet"
+CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # of a history
 FILES = (DIAGNOSTICS, HISTORY, PREDICTIONS, TEST_PREDICTIONS, MODELS, MANIFEST, TIMELINE)
 VERIFIED = tuple(sorted(set(FILES) - {MANIFEST, TIMELINE}))
 

@@ -23,7 +23,7 @@ from foldwise.metrics import METRICS
 from foldwise.numerics.split import split_name
 from foldwise.results.comparisons import Comparison, read_comparison
 from foldwise.results.evaluations import Evaluation, Metrics, read_evaluation
-from foldwise.results.runs import Facts, Manifest, Place, RunFolder, is_refit
+from foldwise.results.runs import CURVES, Facts, Manifest, Place, RunFolder, is_refit
 from foldwise.tracking.origin import Origin
 from foldwise.wording import notes
 
@@ -32,7 +32,6 @@ CURRENT, CREATED = "foldwise.current", "foldwise.created"
 NOTE = "mlflow.note.content"
 LONGEST = 500  # characters of a parameter
 LONGEST_NOTE = 7500  # MLflow takes 8000 in a tag
-CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 FINALS = ("accuracy", "log_loss", "brier", "test_accuracy")  # of a split, before its curves
 Role = Literal["variant", "split"]
 Content = TypeVar("Content")
