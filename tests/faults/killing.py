@@ -489,29 +489,23 @@ def compared(site: Site, command: Command) -> list[str]:
         f"differs: {line}"
         for line in differences(expected, {n: d for n, d in found.items() if n not in extra})
     ]
-    problems += unknown(site.root, extra) + locks(site.root)
+    problems += unknown(site.root, extra)
     if command.done == "track":
         problems += [f"MLflow: {line}" for line in differences(site.store, mlflow_of(site.root))]
     return problems[:10]
 
 
 def unknown(root: Path, extra: list[str]) -> list[str]:
-    """Files that should not be there, and that the doctor does not remove an hour later."""
+    """What should not be there, and that the doctor does not remove an hour later."""
     from foldwise.doctor import workspace
 
     old = time.time() - workspace.ABANDONED - 60
     for name in extra:
         os.utime(root / name, (old, old))
     with _one_at_a_time:
-        workspace.fix(list(workspace.leftovers(root)))
-    return [f"left: {name}" for name in extra if (root / name).exists()]
-
-
-def locks(root: Path) -> list[str]:
-    """Locks of DVC's that nobody holds any more."""
-    from foldwise.doctor import workspace
-
-    return [f"lock: {finding.text}" for finding in workspace.dead_locks(root)]
+        workspace.fix([*workspace.leftovers(root), *workspace.dead_locks(root)])
+    left = [f"left: {name}" for name in extra if (root / name).exists()]
+    return left + [f"left: {finding.text}" for finding in workspace.dead_locks(root)]
 
 
 def campaign(

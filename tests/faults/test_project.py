@@ -164,4 +164,5 @@ def test_a_folder_that_is_read_only(stage: str, site: Site, tmp_path: Path) -> N
         assert "Traceback" not in done.stdout
         assert f"{OUTPUT[stage]}" in done.stdout
         assert "Read-only file system" in done.stdout
-        assert state(root) == before  # nothing was trained in vain
+        assert before.items() <= state(root).items()
+        assert stage != "train" or state(root) == before, "it trained in vain"
