@@ -1,7 +1,7 @@
 """What the project holds at a commit: files of git and of DVC, read without a checkout."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,14 @@ from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.fs import GitFileSystem
 from dvc.repo import Repo
-from dvc.scm import SCM
+from dvc.scm import SCM, Git, SCMError, resolve_rev
 
 from foldwise.core import config, git, paths
 from foldwise.core.config import Config
 from foldwise.core.errors import ComparisonError, ConfigError, GitError, MissingError, ReadError
 
 WORKSPACE = "workspace"
+EMPTY = "empty, perhaps a variable that is not set"
 LOCK = "dvc.lock"
 
 
@@ -110,25 +111,27 @@ def opened(revision: str | None, root: Path = Path()) -> Iterator[Snapshot]:
             # Cache and remote are the workspace's: an older commit may name others, or none yet,
             # and relative to a folder that is none.
             mine = {key: dict(workspace.config[key]) for key in ("cache", "core", "remote")}
-        tree = _tree(revision, root)
-        folder = root.resolve().relative_to(Path(tree.fs_args["scm"].root_dir).resolve())
-        at = f"/{folder.as_posix()}"
-        with Repo(at, fs=tree, scm=tree.fs_args["scm"], config=mine, uninitialized=True) as repo:
-            yield Snapshot(name, tree.rev, DVCFileSystem(repo))
+        with _git(revision, root) as scm:
+            tree = GitFileSystem(scm=scm, rev=revision)
+            folder = root.resolve().relative_to(Path(scm.root_dir).resolve())
+            at = f"/{folder.as_posix()}"
+            with Repo(at, fs=tree, scm=scm, config=mine, uninitialized=True) as repo:
+                yield Snapshot(name, tree.rev, DVCFileSystem(repo))
     except DvcException as error:
         raise ReadError(f"{name}: DVC cannot read its files there: {error}") from None
 
 
-def _tree(revision: str, root: Path) -> GitFileSystem:
-    """The files that git has at a revision."""
+@contextmanager
+def _git(revision: str, root: Path) -> Iterator[Git]:
+    """DVC's access to git, which has the revision."""
     if not revision.strip():
-        raise _unknown(revision, "empty, perhaps a variable that is not set", root)
+        raise _unknown(revision, EMPTY, root)
     try:
-        tree = GitFileSystem(scm=SCM(str(root)), rev=revision)
-        _ = tree.rev  # looked up here
-    except DvcException as error:
+        with closing(SCM(str(root))) as scm:
+            resolve_rev(scm, revision)
+            yield scm
+    except SCMError as error:
         raise _unknown(revision, error, root) from None
-    return tree
 
 
 def resolve(revisions: Sequence[str], root: Path = Path()) -> list[str]:
@@ -153,9 +156,10 @@ def lock(commit: str, root: Path = Path()) -> str:
 
 def _resolved(revision: str, root: Path) -> list[str]:
     if not revision.strip(" ."):  # git takes each side that is left out for HEAD
-        raise _unknown(revision, "empty, perhaps a variable that is not set", root)
+        raise _unknown(revision, EMPTY, root)
     if ".." not in revision:
-        return [str(_tree(revision, root).rev)]
+        with _git(revision, root) as scm:
+            return [resolve_rev(scm, revision)]
     try:
         order = ("--reverse", "--topo-order", "--end-of-options")
         return git.run(root, "rev-list", *order, revision, "--").split()

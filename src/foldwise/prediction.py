@@ -152,7 +152,8 @@ def _table(path: Path, features: int, names: Sequence[str], note: Note) -> Itera
     """Lines of numbers, a block at a time, without header and labels."""
     lines = _lines(path, LONGEST_CELL * (features + 2))
     head = list(islice(lines, 2))
-    has_header = bool(head) and _is_header(path, head, features)
+    fits = bool(head) and len(head[0][1]) in (features, features + 1)
+    has_header = fits and _is_header(path, head, features)
     if len(head) == has_header:
         raise DataError(f"{path}: no rows; the model takes lines of {features} numbers")
     number, first = head[0]
@@ -311,10 +312,7 @@ def _picture(path: Path, shape: Sequence[int]) -> np.ndarray:
         )
     if upright.mode not in EIGHT_BITS:
         raise DataError(f"{path}: pixels of mode {upright.mode}; save it with 8 bits each")
-    if (
-        upright.has_transparency_data
-        and upright.convert("RGBA").getchannel("A").getextrema()[0] < 255
-    ):
+    if upright.has_transparency_data and np.asarray(upright.convert("RGBA"))[..., 3].min() < 255:
         raise DataError(f"{path}: has transparent pixels; put it on a background first")
     pixels = np.asarray(upright.convert(MODES[channels]))
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)

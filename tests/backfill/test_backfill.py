@@ -195,6 +195,20 @@ def test_single_revisions_and_ranges(past: Past) -> None:
     assert (nothing.commits, nothing.failed, str(nothing)) == (0, False, "0 commits: no results")
 
 
+def test_a_project_in_a_subfolder_of_its_repository(empty_database: Path, tmp_path: Path) -> None:
+    root = tmp_path / "outer/project"
+    (tmp_path / "outer").mkdir()
+    repositories.git(tmp_path / "outer", "init", "-q")
+    repositories.start(root, subfolder=True)
+    fabricate_all(root, PARAMS, 0, 10, "Helps")
+    commit = repositories.commit(root, "v1")
+    shutil.copy(empty_database, root / place.DATABASE)
+    past = Past(root, config.parse(PARAMS), commits={"v1": commit})
+    history = past.backfill("v1")
+    assert (history.created, history.lacking) == (8, {})
+    assert by_commit(past) == {"v1": 8}
+
+
 # --- what a commit lacks ----------------------------------------------------------------------
 
 

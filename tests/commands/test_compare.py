@@ -7,6 +7,7 @@ from pathlib import Path
 import fabricate
 import pytest
 import repositories
+from fabricate import Plan
 from repositories import git
 from shell import Run
 
@@ -23,12 +24,11 @@ CONFLICT = "<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> other\n"
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results at `good`; at `bad`, and in the workspace, a variant that only guesses."""
     root = tmp_path_factory.mktemp("compare") / "project"
-    repositories.start(root)
-    plan = fabricate.Plan(repositories.PARAMS, synthetic=True, skills={"tiny-dropout": 9})
-    fabricate.project(root, plan)
+    params = repositories.PARAMS.replace("folds: 2, repeats: 1", "folds: 5, repeats: 4")
+    repositories.start(root, params)
+    fabricate.project(root, Plan(params, synthetic=True, skills={"tiny-dropout": 9}))
     repositories.commit(root, "good")
-    plan = fabricate.Plan(repositories.PARAMS, synthetic=True, skills={"tiny-dropout": 0})
-    fabricate.project(root, plan)
+    fabricate.project(root, Plan(params, synthetic=True, skills={"tiny-dropout": 0}))
     repositories.commit(root, "bad")
     return root
 

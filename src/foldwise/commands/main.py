@@ -45,7 +45,7 @@ examples:
   foldwise demo                 the whole pipeline on synthetic data, in .demo
   foldwise check                is params.yaml valid, and what does it ask for?
 
-exit status (docs/exit-status.md):
+exit status:
   0    done
   1    an error: one line on stderr says where, what, and what to do
   2    the command line is wrong, or asks to compare what cannot be compared
@@ -53,6 +53,7 @@ exit status (docs/exit-status.md):
   70   an unexpected error: where its traceback is kept
   130  stopped by Ctrl-C
   143  stopped by SIGTERM
+docs/exit-status.md has those of every command.
 """
 
 

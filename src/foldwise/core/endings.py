@@ -6,14 +6,12 @@ uses: two lines, and a file that keeps the traceback.
 
 import errno
 import os
-import platform
+import select
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import distributions
 from pathlib import Path
 
 from foldwise.core import paths
@@ -48,20 +46,20 @@ def status_of(work: Callable[[], int | None]) -> int:
         status = work() or DONE
         print(end="", flush=True)  # noqa: T201 - here, where it can still be said that it fails
     except (Exception, KeyboardInterrupt) as error:
-        unread = isinstance(_failure_of_stdout(), BrokenPipeError)
-        gone = unread and isinstance(error, BrokenPipeError)
-        return UNREAD if gone else _explained(error)
+        gone = isinstance(error, BrokenPipeError) and _is_unread()
+        status = UNREAD if gone else _explained(error)
+        try:
+            print(end="", flush=True)  # noqa: T201
+        except OSError:  # as Python would say once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
 
-def _failure_of_stdout() -> OSError | None:
-    """Why nothing more can be printed; Python, which tries again at its end, then can."""
-    try:
-        print(end="", flush=True)  # noqa: T201
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return error
-    return None
+def _is_unread() -> bool:
+    """Whether stdout is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _explained(error: BaseException) -> int:
@@ -107,7 +105,11 @@ def _report(error: BaseException) -> str:
 
 def _kept(error: BaseException) -> str:
     """Where the traceback is: in the project, else among the temporary files, else here."""
-    from foldwise.core import files  # takes a while, and is seldom needed
+    import platform  # these take a while, and are seldom needed
+    import tempfile
+    from importlib.metadata import distributions
+
+    from foldwise.core import files
 
     packages = sorted(f"{one.name} {one.version}" for one in distributions())
     text = "\n".join(
