@@ -45,6 +45,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         WriteError: it cannot be written (read-only, disk full); `path` is as it was.
     """
+    refuse_links(path.parent)
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +112,22 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def refuse_links(folder: Path) -> None:
+    """That a folder, relative to the project's root, is no link, nor any that it lies in.
+
+    The outermost one may be: `data` on another disk.
+
+    Raises:
+        WriteError: one is.
+    """
+    for each in [] if folder.is_absolute() else [folder, *folder.parents][:-2]:
+        if each.is_symlink():
+            raise WriteError(
+                f"{each}: a link to {each.readlink()}, through which nothing is written; remove "
+                f"it (only {folder.parts[0]} as a whole may be a link)"
+            )
 
 
 def unwritable(path: Path, error: OSError) -> WriteError:
