@@ -1,5 +1,6 @@
 """Nothing half-written, truncated or flipped is ever accepted."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -60,23 +61,39 @@ def test_writing_again_gives_the_same_bytes(
         assert (tmp_path / "again" / name).read_bytes() == content, name
 
 
-def test_the_manifest_is_written_last(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write over a whole run that is cut short leaves a folder that is not accepted."""
+@pytest.mark.parametrize("moves", range(2 * len(runs.FILES) + 1))
+def test_a_write_that_is_cut_short_leaves_a_whole_run_or_none(
+    moves: int, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before any of its renames: beside the folder first, then into it."""
+    before, other, count = folder.manifest, run(VARIANT, TINY, seed=1), iter(range(moves))
+    replace = Path.replace
 
-    def killed(*_: object) -> None:
-        assert not folder.exists
-        raise KeyboardInterrupt
+    def killed(self: Path, target: Path) -> Path:
+        if next(count, None) is None:
+            raise KeyboardInterrupt
+        return replace(self, target)
 
-    monkeypatch.setattr(files, "write_bytes", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write_run(folder.path, MADE)
-    with pytest.raises(MissingError, match="not complete"):
-        folder.check()
+    monkeypatch.setattr(Path, "replace", killed)
+    with contextlib.suppress(KeyboardInterrupt):
+        write_run(folder.path, other)
+    monkeypatch.undo()
+    again = RunFolder(folder.path)
+    if moves < len(runs.FILES):
+        again.check()
+        assert again.manifest == before
+    elif moves < 2 * len(runs.FILES):
+        with pytest.raises(MissingError, match="not complete"):
+            again.check()
+    assert list(folder.path.glob(".*")) == []
+    after = write_run(folder.path, other)
+    RunFolder(folder.path).check()
+    assert RunFolder(folder.path).manifest == after != before
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
-    with pytest.raises(WriteError, match=r"run\.json: cannot be written"):
+    with pytest.raises(WriteError, match=r"runs/tiny-plain: cannot be written"):
         write_run(tmp_path / "runs" / "tiny-plain", MADE)
 
 
@@ -97,12 +114,14 @@ def test_a_damaged_file_is_named(folder: RunFolder, name: str, fault: str) -> No
     assert "`dvc checkout --force train@tiny-plain` restores it" in str(caught.value)
 
 
-@pytest.mark.parametrize("fault", ["cut", "remove"])
+@pytest.mark.parametrize("fault", ["cut", "other", "remove"])
 def test_a_damaged_timeline_is_named(folder: RunFolder, fault: str) -> None:
     """It has no digest: it is no result."""
     path = folder.path / runs.TIMELINE
     if fault == "cut":
-        path.write_bytes(b"PAR1")
+        path.write_bytes(path.read_bytes()[:-20])
+    elif fault == "other":
+        pd.DataFrame({"epoch": [1]}).to_parquet(path)
     else:
         path.unlink()
     for part in ("timeline", "facts"):
@@ -119,10 +138,10 @@ def test_without_its_manifest_a_run_is_not_complete(folder: RunFolder) -> None:
         folder.check()
 
 
-def test_a_damaged_manifest_is_named(folder: RunFolder) -> None:
-    path = folder.path / runs.MANIFEST
-    path.write_text(path.read_text()[:-5])
-    with pytest.raises(DamagedError, match=r"run\.json: damaged .*`dvc checkout --force"):
+@pytest.mark.parametrize("text", ["", "[]", "7", "null", '"run"', '{"schema": 1}', "{}", "\x00"])
+def test_a_damaged_manifest_is_named(folder: RunFolder, text: str) -> None:
+    (folder.path / runs.MANIFEST).write_text(text)
+    with pytest.raises(DamagedError, match=r"run\.json: .*`dvc checkout --force"):
         folder.check()
 
 

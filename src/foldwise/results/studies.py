@@ -1,13 +1,14 @@
 """All of a study's results together, as reports and trackers take them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from foldwise.core import paths
 from foldwise.core.config import Config, Study
+from foldwise.core.errors import MissingError, ResultsError
 from foldwise.results.comparisons import Comparison, read_comparison
 from foldwise.results.evaluations import Result, read_result
-from foldwise.results.runs import MANIFEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,7 @@ def read_studies(config: Config, root: Path = Path()) -> list[StudyResults]:
     Raises:
         MissingError: a file is not there.
         DamagedError: a file is not what was written.
+        ResultsError: they do not belong together (see `stale`).
     """
     return [read_study(config, name, root) for name in config.studies]
 
@@ -49,13 +51,39 @@ def read_studies(config: Config, root: Path = Path()) -> list[StudyResults]:
 def read_study(config: Config, name: str, root: Path = Path()) -> StudyResults:
     """The results of one study; see `read_studies`."""
     results = tuple(read_result(root, variant.name) for variant in config.variants_of(name))
-    return StudyResults(config.study(name), read_comparison(root, name), results)
+    comparison = read_comparison(root, name)
+    if lines := stale(results, comparison):
+        raise ResultsError("\n".join(lines))
+    return StudyResults(config.study(name), comparison, results)
+
+
+def stale(results: Iterable[Result], comparison: Comparison | None = None) -> list[str]:
+    """What does not belong together, a line for each: place, reason and remedy.
+
+    Scores belong to the run that they were made from, and a comparison to the scores that it was
+    made from. What an older foldwise wrote does not say, nor does a run folder that is not there.
+
+    Raises:
+        DamagedError: a run's manifest is not what was written.
+    """
+    lines = [result.stale for result in results if result.stale]
+    if comparison is not None:
+        now = {result.name: result.evaluation.digest for result in results}
+        then = comparison.metrics
+        changed = [name for name in then if now.get(name, then[name]) != then[name]]
+        if changed:
+            study = comparison.study
+            lines.append(
+                f"{paths.comparison(study)}: made from other metrics of {', '.join(changed)} than "
+                f"{paths.METRICS}/ holds; `dvc repro compare@{study}` compares again"
+            )
+    return lines
 
 
 def is_whole(config: Config, name: str, root: Path = Path()) -> bool:
     """Whether a study has been trained, evaluated and compared as a whole."""
-    needed = [paths.comparison(name)]
-    for variant in config.variants_of(name):
-        needed += [paths.metrics(variant.name), paths.scores(variant.name)]
-        needed += [paths.run(variant.name) / MANIFEST]
-    return all((root / path).is_file() for path in needed)
+    try:
+        study = read_study(config, name, root)
+    except (MissingError, ResultsError):
+        return False
+    return all(result.run is not None and result.run.exists for result in study.results)
