@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fabricate import TINY, Cache, Project, lessons, run, write_comparison
+from fabricate import TINY, Cache, lessons, run, write_comparison
 
 from foldwise.comparison import compare_study
 from foldwise.core import paths
@@ -16,7 +16,7 @@ from foldwise.results.comparisons import Pair, Refused, read_comparison
 from foldwise.results.comparisons import write_comparison as write
 from foldwise.results.evaluations import read_result, write_evaluation
 from foldwise.results.runs import MANIFEST, RunFolder, write_run
-from foldwise.results.studies import is_whole, read_studies, stale
+from foldwise.results.studies import is_whole, read_studies, stale_results
 
 FAILED = {"pictures-sigmoid": "the loss is not finite in r0-f02 at epoch 2"}
 SMALL = lessons(pictures=100, repeats=1, epochs=3)
@@ -115,22 +115,16 @@ def test_a_study_is_whole_with_every_file(fabricated: Cache, tmp_path: Path, pat
 # --- what belongs together --------------------------------------------------------------------
 
 
-def lines(made: Project) -> list[str]:
-    """What is stale in study tiny."""
-    results = [read_result(made.root, v.name) for v in made.config.variants_of("tiny")]
-    return stale(results, read_comparison(made.root, "tiny"))
-
-
 def test_scores_of_another_training_are_refused_until_all_is_made_again(
     fabricated: Cache, tmp_path: Path
 ) -> None:
     """As after `dvc repro train@tiny-plain` alone, and then `evaluate@tiny-plain` alone."""
     made = fabricated.copy(tmp_path)
-    assert lines(made) == []
+    assert stale_results(made.config, made.root) == []
     variant = made.config.variant("tiny-plain")
     trained = run(variant, TINY, seed=1)
     manifest = write_run(made.root / paths.run("tiny-plain"), trained)
-    assert lines(made) == [
+    assert stale_results(made.config, made.root) == [
         "metrics/tiny-plain.json: made from another training than runs/tiny-plain/ holds; "
         "`dvc repro evaluate@tiny-plain` evaluates it again"
     ]
@@ -143,7 +137,7 @@ def test_scores_of_another_training_are_refused_until_all_is_made_again(
     assert "made from another training" in refused.refused
 
     write_evaluation(made.root, evaluate(replace(trained, manifest=manifest)))
-    assert lines(made) == [
+    assert stale_results(made.config, made.root) == [
         "comparisons/tiny.json: made from other metrics of tiny-plain than metrics/ holds; "
         "`dvc repro compare@tiny` compares again"
     ]
@@ -151,14 +145,14 @@ def test_scores_of_another_training_are_refused_until_all_is_made_again(
         read_studies(made.config, made.root)
 
     write_comparison(made.root, TINY, "tiny")
-    assert lines(made) == []
+    assert stale_results(made.config, made.root) == []
     assert is_whole(made.config, "tiny", made.root)
 
 
 def test_the_same_training_again_is_the_same_run(fabricated: Cache, tmp_path: Path) -> None:
     made = fabricated.copy(tmp_path)
     write_run(made.root / paths.run("tiny-plain"), run(made.config.variant("tiny-plain"), TINY))
-    assert lines(made) == []
+    assert stale_results(made.config, made.root) == []
     other = {"versions": {"python": "3.99"}}  # decides no bit
     folder = RunFolder(made.root / paths.run("tiny-plain"))
     assert folder.manifest.model_copy(update=other).digest == folder.manifest.digest
@@ -171,7 +165,7 @@ def test_what_says_nothing_is_believed(fabricated: Cache, tmp_path: Path) -> Non
         made.root / paths.run("tiny-plain"), run(made.config.variant("tiny-plain"), TINY, seed=1)
     )
     shutil.rmtree(made.root / paths.RUNS / "tiny-plain")
-    assert lines(made) == []
+    assert stale_results(made.config, made.root) == []
     for path, key in (
         (paths.metrics("tiny-plain"), "run_digest"),
         (paths.comparison("tiny"), "metrics"),
@@ -179,7 +173,7 @@ def test_what_says_nothing_is_believed(fabricated: Cache, tmp_path: Path) -> Non
         tree = json.loads((made.root / path).read_text())
         del tree[key]
         (made.root / path).write_text(json.dumps(tree))
-    assert lines(made) == []
+    assert stale_results(made.config, made.root) == []
 
 
 def test_a_verdict_can_be_fabricated(fabricated: Cache, tmp_path: Path) -> None:
