@@ -329,7 +329,9 @@ def test_room_is_looked_for_before_it_is_needed(tmp_path: Path) -> None:
     files.check_room(tmp_path / "new" / "folder", 1000)
     with small_disk(tmp_path / "disk", kib=512) as disk:
         files.check_room(disk, 400 * 1024)
-        with pytest.raises(WriteError, match=r"disk: this needs about 1 MiB, and 0 MiB are free"):
+        with pytest.raises(
+            WriteError, match=r"disk: this needs about 1.0 MiB, and 512 KiB are free"
+        ):
             files.check_room(disk, 2**20)
         assert list(disk.iterdir()) == []
 

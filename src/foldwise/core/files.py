@@ -168,9 +168,17 @@ def check_room(folder: Path, size: int) -> None:
         raise unwritable(folder, error) from error
     if free < size:
         raise WriteError(
-            f"{folder}: this needs about {size / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are "
-            "free; make room, then run the same command again"
+            f"{folder}: this needs about {shown(size)}, and {shown(free)} are free; make room, then "
+            "run the same command again"
         )
+
+
+def shown(size: int) -> str:
+    """A number of bytes, for people."""
+    for unit, bytes_of_it in (("GiB", 2**30), ("MiB", 2**20)):
+        if size >= bytes_of_it:
+            return f"{size / bytes_of_it:,.1f} {unit}"
+    return f"{size / 2**10:,.0f} KiB"
 
 
 def unwritable(path: Path, error: OSError) -> WriteError:

@@ -15,11 +15,11 @@ import psutil
 from foldwise.core import paths
 from foldwise.core.config import Config
 from foldwise.core.errors import ReadError, TrainingError
+from foldwise.core.files import shown
 from foldwise.datasets import prepared
 from foldwise.engine.learners import Learner, learner_of
 from foldwise.numerics.inputs import Data
 
-GIB, MIB = 2**30, 2**20
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -68,14 +68,14 @@ def workers_that_fit(
     learner, data = trainings[sizes.index(one)]
     if one + kept > free:
         raise TrainingError(
-            f"{_needs(learner, data, one)} and {_gib(kept)} for the results, and "
-            f"{_gib(free)} are free; {_remedy(learner)}"
+            f"{_needs(learner, data, one)} and {shown(kept)} for the results, and "
+            f"{shown(free)} are free; {_remedy(learner)}"
         )
     fit = min(workers, (free - kept) // one)
     if fit < workers:
         print(  # noqa: T201
             f"memory for {fit} of {workers} workers: {_needs(learner, data, one)}, and "
-            f"{_gib(free)} are free",
+            f"{shown(free)} are free",
             file=sys.stderr,
         )
     return fit
@@ -94,7 +94,7 @@ def check_settings(settings: Config, root: Path = Path()) -> None:
         learner, data = learner_of(variant), _shaped(settings, variant.dataset, root)
         if (size := learner.memory(data)) > total:
             lines.append(
-                f"{_needs(learner, data, size)}, and this machine has {_gib(total)}; "
+                f"{_needs(learner, data, size)}, and this machine has {shown(total)}; "
                 f"{_remedy(learner)}"
             )
     if lines:
@@ -116,14 +116,10 @@ def _shaped(settings: Config, dataset: str, root: Path) -> Data:
 def _needs(learner: Learner, data: Data, size: int) -> str:
     return (
         f"{learner.variant.name}: training networks of {learner.parameters(data):,} parameters "
-        f"takes {_gib(size)} of memory in a worker"
+        f"takes {shown(size)} of memory in a worker"
     )
 
 
 def _remedy(learner: Learner) -> str:
     name = learner.variant.name
     return f"make variants.{name}.hidden smaller in {paths.PARAMS}, or free memory"
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / MIB:,.0f} MiB"

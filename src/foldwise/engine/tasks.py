@@ -27,6 +27,8 @@ from foldwise.numerics.split import Split, split_name
 from foldwise.results.runs import Facts, Manifest, Place, RunFolder
 from foldwise.splits import splits_of
 
+SMALL = 2**14  # bytes of a split's curves, times and names, about
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -247,6 +249,7 @@ def check_room(tasks: Iterable[Task], store: Store, folder: Path | None = None) 
     for task in tasks:
         rows = sum(map(len, (task.dataset.y, task.dataset.y_test or ())))
         size = 4 * (task.learner.parameters(task.dataset) + rows * len(task.dataset.class_names))
+        size += SMALL
         in_store += size * sum(not store.has(key) for key in task.keys.values())
         in_folder += size * len(task.splits)
     files.check_room(store.folder, in_store)
