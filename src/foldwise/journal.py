@@ -107,8 +107,11 @@ def read(path: Path, known: Journal | None = None) -> Journal | None:
     except OSError:
         return None
     lines = parse(content)
-    epochs = [_recorded(**line) for line in lines if "epoch" in line]
-    ended = [line["status"] for line in lines if "status" in line]
+    try:
+        epochs = [_recorded(**line) for line in lines if "epoch" in line]
+        ended = [line["status"] for line in lines if "status" in line]
+    except (TypeError, ValueError):
+        return None
     return replace(
         known,
         epochs=known.epochs + epochs,

@@ -168,8 +168,8 @@ def check_room(folder: Path, size: int) -> None:
         raise unwritable(folder, error) from error
     if free < size:
         raise WriteError(
-            f"{folder}: this needs about {shown(size)}, and {shown(free)} are free; make room, then "
-            "run the same command again"
+            f"{folder}: this needs about {shown(size)}, and {shown(free)} are free; make room, "
+            "then run the same command again"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from foldwise.core import files, paths, trees
-from foldwise.core.config import Training
+from foldwise.core.config import MetricName, Training
 from foldwise.core.files import Record
 from foldwise.statistics import Interval, Posterior, Verdict
 
@@ -125,7 +125,7 @@ class Comparison(Record):
     study: str
     edition: str
     synthetic: bool
-    metric: str
+    metric: MetricName
     rope: float
     protocol: Protocol
     variants: dict[str, VariantSummary]

@@ -8,12 +8,13 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from foldwise.core import files, paths, trees
+from foldwise.core.config import MetricName
 from foldwise.core.errors import DamagedError
 from foldwise.core.files import Record
 from foldwise.metrics import METRICS
@@ -71,7 +72,7 @@ class Metrics(Record):
     numerics: Numerics | None = None
     status: str
     reason: str | None = None
-    metric: str = "accuracy"  # the study's primary one
+    metric: MetricName = "accuracy"  # the study's primary one
     splits: int = 0
     rows: int = 0
     split_digest: str | None = None
@@ -99,6 +100,12 @@ class Metrics(Record):
         if not isinstance(tree, dict) or "scores" in tree:
             return tree
         return {**tree, "scores": {name: tree[name] for name in METRICS if name in tree}}
+
+    @model_validator(mode="after")
+    def _has_scores(self) -> Self:
+        if self.complete and self.metric not in self.scores:
+            raise ValueError(f"no score of the primary metric, {self.metric}")
+        return self
 
     @model_serializer(mode="wrap")
     def _spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -187,8 +194,8 @@ def parse_scores(content: bytes, source: str, remedy: str) -> pd.DataFrame:
     Columns that an older foldwise did not write are left out.
     """
     try:
-        table = pd.read_csv(io.BytesIO(content))
-    except (ValueError, UnicodeDecodeError) as error:
+        table = pd.read_csv(io.BytesIO(content)).apply(pd.to_numeric)
+    except ValueError as error:
         raise DamagedError(f"{source}: damaged ({error}); {remedy}") from None
     missing = [name for name in (*SPLIT, *SIZES) if name not in table.columns]
     if missing:
