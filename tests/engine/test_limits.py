@@ -16,8 +16,9 @@ from foldwise.core.environment import Environment
 from foldwise.core.errors import TrainingError
 from foldwise.datasets import prepared
 from foldwise.engine import limits, tasks
+from foldwise.engine.executors import Work
 from foldwise.engine.learners import learner_of
-from foldwise.splits import split_table
+from foldwise.splits import split_table, splits_of
 
 TESTS = Path(__file__).parents[1]
 HERE = Environment(workers=4, device="cpu")
@@ -25,8 +26,9 @@ DATA = dataset(rows=41)
 
 
 def fits(free: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    learner, splits = learner_of(variant()), splits_of(split_table(DATA.y, variant().cv))
     monkeypatch.setattr(limits, "free_memory", lambda: free)
-    return limits.workers_that_fit([(learner_of(variant()), DATA)], [5], workers)
+    return limits.workers_that_fit([Work(learner, DATA, [tuple(splits)])], workers)
 
 
 def test_as_many_workers_as_memory_has_room_for(
@@ -101,8 +103,7 @@ def test_check_counts_before_there_are_data(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="tiny-dropout: training networks of 100,") as raised:
         limits.check_settings(config.parse(wide), tmp_path)
     assert "and this machine has " in str(raised.value)
-    before = limits._shaped(fabricate.TINY.config, "rows", tmp_path)
-    assert before.X.shape == (40, 1)
+    assert "of 100," in str(raised.value)
     prepared.save(DATA, tmp_path / paths.prepared("rows"))
-    after = limits._shaped(fabricate.TINY.config, "rows", tmp_path)
-    assert (after.X.shape, after.class_names) == ((41, 6), DATA.class_names)
+    with pytest.raises(TrainingError, match="of 100,000,008,"):  # with six features a row
+        limits.check_settings(config.parse(wide), tmp_path)

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from foldwise.core.errors import DamagedError, MissingError, ResultsError, Write
 from foldwise.results import runs
 from foldwise.results.runs import Facts, Run, RunFolder, check_complete, predicted, write_run
 
+ROOT = Path(__file__).parents[2]
 VARIANT = TINY.config.variant("tiny-plain")
 MADE = run(VARIANT, TINY)
 
@@ -190,3 +193,13 @@ def test_the_predicted_class_is_the_most_probable_one() -> None:
     table = pd.DataFrame({"p0": [0.5, 0.2, 0.2], "p1": [0.5, 0.7, 0.4], "p2": [0.0, 0.1, 0.4]})
     assert predicted(table.assign(probe=9)).tolist() == [0, 1, 1]  # of two that tie the lower
     assert predicted(table.head(0)).tolist() == []
+
+
+@pytest.mark.slow
+def test_dvc_does_not_see_what_is_half_written() -> None:
+    """Nothing runs again because a process was killed."""
+    names = ["runs/a/.a.abcd_123/run.json", "metrics/.a.json.abcd_123", "comparisons/.s.json.abc"]
+    seen = ["runs/a/run.json", "metrics/a.json", "comparisons/s.json"]
+    command = [sys.executable, "-m", "dvc", "check-ignore", *names, *seen]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == names

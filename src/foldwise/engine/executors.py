@@ -153,8 +153,7 @@ def run_chunks(
     pool = min(workers, sum(len(work.chunks) for work in works))
     if device == "cpu":
         limit_threads()
-        splits = [sum(map(len, work.chunks)) for work in works]
-        pool = workers_that_fit([(work.learner, work.data) for work in works], splits, pool)
+        pool = workers_that_fit(works, pool)
     with ending_within(PATIENCE):
         for work in works:
             work.learner.prepare(device)

@@ -1,26 +1,48 @@
-"""What a training takes of memory, and whether it is there: asked before anything trains."""
+"""What a training takes of memory, and whether it is there: asked before anything trains.
+
+`foldwise check` asks, too, so this imports nothing that takes long.
+"""
 
 import math
 import resource
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import psutil
 
-from foldwise.core import paths
-from foldwise.core.config import Config
+from foldwise.core import files, paths
+from foldwise.core.config import Config, Network, Variant
 from foldwise.core.errors import ReadError, TrainingError
 from foldwise.core.files import shown
-from foldwise.datasets import prepared
-from foldwise.engine.learners import Learner, learner_of
-from foldwise.numerics.inputs import Data
+
+if TYPE_CHECKING:
+    from foldwise.engine.executors import Work
 
 CGROUPS = Path("/sys/fs/cgroup")
+
+
+def parameters(network: Network, inputs: int, outputs: int) -> int:
+    """Trained numbers in one network."""
+    linear = sum((a + 1) * b for a, b in pairwise([inputs, *network.hidden, outputs]))
+    return linear + 2 * sum(network.hidden) * network.batch_norm
+
+
+def memory(variant: Variant, inputs: int, outputs: int, rows: int, models: int = 1) -> int:
+    """Bytes that training so many networks together takes in a process, about.
+
+    Of each its parameters, initial ones, two moments and the result; of one, what a probe copies;
+    a layer as it is drawn and transposed; what a batch leaves in every unit.
+    """
+    network, widths = variant.network, [inputs, *variant.network.hidden, outputs]
+    numbers = (5 * models + 6) * parameters(network, inputs, outputs)
+    layer = max(a * b for a, b in pairwise(widths))
+    batch = max(64, min(variant.training.batch_size, rows)) * sum(widths)
+    masked = rows * sum(network.hidden) if network.hidden_dropout else 0
+    return 4 * (numbers + 4 * layer + 6 * batch + 2 * masked)
 
 
 def free_memory() -> int:
@@ -42,40 +64,34 @@ def free_memory() -> int:
 def _reclaimable(group: Path) -> int:
     """Bytes of files that the system gives up where memory is short."""
     lines = (group / "memory.stat").read_text().splitlines()
-    facts = dict(line.split() for line in lines)
-    return int(facts.get("inactive_file", 0))
+    return int(dict(line.split() for line in lines).get("inactive_file", 0))
 
 
-def workers_that_fit(
-    trainings: Sequence[tuple[Learner, Data]], splits: Sequence[int], workers: int
-) -> int:
-    """How many workers have memory at once; where that is not all of them, it is said.
+def workers_that_fit(works: Sequence["Work"], workers: int) -> int:
+    """How many workers have memory at once, any of them training any of this.
 
-    Args:
-        trainings: what is trained; any worker may train any of it.
-        splits: of each, whose results this process keeps.
-        workers: as many as there may be.
+    Where that is not all of them, it is said.
 
     Raises:
         TrainingError: there is too little for one; with the numbers.
     """
-    sizes = [learner.memory(data) for learner, data in trainings]
-    kept = sum(
-        4 * count * learner.parameters(data)
-        for count, (learner, data) in zip(splits, trainings, strict=True)
-    )
+    sizes = [work.learner.memory(work.data) for work in works]
+    counts = [work.learner.parameters(work.data) for work in works]
+    splits = (sum(map(len, work.chunks)) for work in works)
+    kept = sum(4 * count * many for count, many in zip(counts, splits, strict=True))
     one, free = max(sizes), free_memory()
-    learner, data = trainings[sizes.index(one)]
+    largest = sizes.index(one)
+    name = works[largest].learner.variant.name
+    needs = _needs(name, counts[largest], one)
     if one + kept > free:
         raise TrainingError(
-            f"{_needs(learner, data, one)} and {shown(kept)} for the results, and "
-            f"{shown(free)} are free; {_remedy(learner)}"
+            f"{needs} and {shown(kept)} for the results, and {shown(free)} are free; "
+            f"{_remedy(name)}"
         )
     fit = min(workers, (free - kept) // one)
     if fit < workers:
         print(  # noqa: T201
-            f"memory for {fit} of {workers} workers: {_needs(learner, data, one)}, and "
-            f"{shown(free)} are free",
+            f"memory for {fit} of {workers} workers: {needs}, and {shown(free)} are free",
             file=sys.stderr,
         )
     return fit
@@ -90,36 +106,31 @@ def check_settings(settings: Config, root: Path = Path()) -> None:
         TrainingError: it does not; a line for each variant, with the numbers.
     """
     total, lines = psutil.virtual_memory().total, []
-    for variant in settings.resolved.values():
-        learner, data = learner_of(variant), _shaped(settings, variant.dataset, root)
-        if (size := learner.memory(data)) > total:
-            lines.append(
-                f"{_needs(learner, data, size)}, and this machine has {shown(total)}; "
-                f"{_remedy(learner)}"
-            )
+    for name, variant in settings.resolved.items():
+        inputs, outputs = _shape(root / paths.prepared(variant.dataset))
+        size = memory(variant, inputs, outputs, variant.training.batch_size)
+        if size > total:
+            needs = _needs(name, parameters(variant.network, inputs, outputs), size)
+            lines.append(f"{needs}, and this machine has {shown(total)}; {_remedy(name)}")
     if lines:
         raise TrainingError("\n".join(lines))
 
 
-def _shaped(settings: Config, dataset: str, root: Path) -> Data:
-    """Data of the right shape that take no memory."""
-    rows = max(edition.rows for edition in settings.dataset(dataset).editions.values())
-    shape, names = (rows, 1), ("0", "1")
-    with suppress(ReadError):
-        meta = prepared.load_meta(root / paths.prepared(dataset))
-        shape, names = (meta.rows, math.prod(meta.shape)), meta.class_names
-    found: Any = SimpleNamespace(X=np.broadcast_to(np.uint8(0), shape), class_names=names)
-    data: Data = found
-    return data
+def _shape(prepared: Path) -> tuple[int, int]:
+    """Features and logits of a row, as far as they are known."""
+    with suppress(ReadError, KeyError, TypeError):
+        meta = files.read_json(prepared / "meta.json", "")
+        classes = len(meta["class_names"])
+        return math.prod(meta["shape"]), 1 if classes == 2 else classes
+    return 1, 1
 
 
-def _needs(learner: Learner, data: Data, size: int) -> str:
+def _needs(name: str, count: int, size: int) -> str:
     return (
-        f"{learner.variant.name}: training networks of {learner.parameters(data):,} parameters "
-        f"takes {shown(size)} of memory in a worker"
+        f"{name}: training networks of {count:,} parameters takes {shown(size)} of memory in a "
+        "worker"
     )
 
 
-def _remedy(learner: Learner) -> str:
-    name = learner.variant.name
+def _remedy(name: str) -> str:
     return f"make variants.{name}.hidden smaller in {paths.PARAMS}, or free memory"

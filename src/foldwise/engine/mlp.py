@@ -1,5 +1,6 @@
 """The learner of multilayer perceptrons, which trains a chunk's networks as one stack."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from foldwise.core.config import Variant
+from foldwise.engine import limits
 from foldwise.numerics.inputs import Data, logits_for
 from foldwise.numerics.outcomes import Recorded, Trained
 from foldwise.numerics.split import Split
@@ -35,28 +37,11 @@ class Mlp:
 
     def parameters(self, data: Data) -> int:
         """Trained numbers in one network."""
-        network = self.variant.network
-        inputs, outputs = int(np.prod(data.X.shape[1:])), logits_for(len(data.class_names))
-        linear = sum((a + 1) * b for a, b in pairwise([inputs, *network.hidden, outputs]))
-        return linear + 2 * sum(network.hidden) * network.batch_norm
+        return limits.parameters(self.variant.network, *_ends(data))
 
     def memory(self, data: Data) -> int:
-        """Bytes that training a chunk takes in a process, about.
-
-        For each model its parameters, initial ones, two moments and the result; for one, what a
-        probe copies; a layer as it is drawn and transposed; what a batch leaves in every unit.
-        """
-        network, settings = self.variant.network, self.variant.training
-        widths = [
-            int(np.prod(data.X.shape[1:])),
-            *network.hidden,
-            logits_for(len(data.class_names)),
-        ]
-        layer, rows = max(a * b for a, b in pairwise(widths)), min(settings.batch_size, len(data.X))
-        numbers = (5 * self.stack_size(data) + 6) * self.parameters(data) + 4 * layer
-        batch = 6 * max(rows, 64) * sum(widths)
-        masked = 2 * len(data.X) * sum(network.hidden) if network.hidden_dropout else 0
-        return 4 * (numbers + batch + masked)
+        """Bytes that training a chunk takes in a process, about."""
+        return limits.memory(self.variant, *_ends(data), len(data.X), self.stack_size(data))
 
     def plan(self, splits: Sequence[Split], data: Data, device: str = "cpu") -> list[Chunk]:
         """Splits that train as one stack: equally many training rows, and on a CPU few enough.
@@ -109,6 +94,11 @@ def compile_ahead() -> None:
     from foldwise.numerics import kernels
 
     kernels.prepare()
+
+
+def _ends(data: Data) -> tuple[int, int]:
+    """Features and logits of a row."""
+    return math.prod(data.X.shape[1:]), logits_for(len(data.class_names))
 
 
 def _size(split: Split) -> int:
