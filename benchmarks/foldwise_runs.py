@@ -19,7 +19,8 @@ from foldwise.core.config import Variant
 from foldwise.core.environment import Environment
 from foldwise.datasets.prepared import Dataset
 from foldwise.engine import cross_validation
-from foldwise.engine.learners import Chunk, Learner, learner_of
+from foldwise.engine.learners import Learner, learner_of
+from foldwise.engine.mlp import Chunk
 from foldwise.engine.store import Store
 from foldwise.numerics.split import Split
 from foldwise.results.runs import Run

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from foldwise import statistics
+from foldwise.core.config import MetricName
 from foldwise.core.errors import ResultsError
 from foldwise.core.files import short
 from foldwise.metrics import METRICS, Rows, confusion, row_accuracy
@@ -23,7 +25,7 @@ from foldwise.results.evaluations import (
 from foldwise.results.runs import Manifest, Place, Run, RunFolder, probabilities
 
 
-def evaluate(run: Run | RunFolder, metric: str = "accuracy") -> Evaluation:
+def evaluate(run: Run | RunFolder, metric: MetricName = "accuracy") -> Evaluation:
     """Metrics, and scores per split, of one variant's run.
 
     `recall` is over the held-out rows of all repeats together: with r repeats every row counts
@@ -76,7 +78,7 @@ def split_digest(predictions: pd.DataFrame) -> str:
     return short(hashlib.sha256(np.ascontiguousarray(content).data).hexdigest())
 
 
-def _identity(manifest: Manifest, metric: str) -> Metrics:
+def _identity(manifest: Manifest, metric: MetricName) -> Metrics:
     return Metrics(
         variant=manifest.variant.name,
         study=manifest.variant.study,
@@ -119,8 +121,8 @@ def _split_scores(run: Run | RunFolder, held_out: Mapping[Place, Rows]) -> pd.Da
 
 def _by_split(table: pd.DataFrame) -> dict[Place, Rows]:
     """The rows of every split, in the order of (repeat, fold)."""
-    groups = dict(iter(table.groupby(SPLIT)))
-    return {(int(repeat), int(fold)): _rows(rows) for (repeat, fold), rows in groups.items()}
+    groups: Any = table.groupby(SPLIT)
+    return {(int(repeat), int(fold)): _rows(rows) for (repeat, fold), rows in groups}
 
 
 def _rows(table: pd.DataFrame) -> Rows:

@@ -127,15 +127,18 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder))
         for name, content in contents.items():
-            write_bytes(staging / name, content)
+            with (staging / name).open("wb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
         (folder / last).unlink(missing_ok=True)
         _flush_folder(folder)
         for name in contents:
             (staging / name).replace(folder / name)
         _flush_folder(folder)
-    except (OSError, WriteError) as error:
-        cause = error.__cause__ if isinstance(error, WriteError) else error
-        raise unwritable(folder, cause) from error
+    except OSError as error:
+        raise unwritable(folder, error) from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)

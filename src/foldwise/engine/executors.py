@@ -18,14 +18,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
 from foldwise.core.environment import Environment
 from foldwise.core.errors import TrainingError
 from foldwise.core.processes import ending_within, exit_with_parent
-from foldwise.engine.learners import Chunk, Learner
+from foldwise.engine.learners import Learner
+from foldwise.engine.mlp import Chunk
 from foldwise.engine.limits import workers_that_fit
 from foldwise.numerics.inputs import Data
 from foldwise.numerics.outcomes import DivergedError, Recorded, Trained
@@ -247,15 +248,15 @@ def _train_in_processes(run: _Run, workers: int) -> None:
         for worker in pool:
             employ(worker)
         while busy:
-            for worker in wait(list(busy)):
-                assert isinstance(worker, Connection)
+            for ready in wait(list(busy)):
+                assert isinstance(ready, Connection)
                 with _alive():
-                    said = worker.recv()
+                    said = ready.recv()
                 if isinstance(said, int | Recorded):
-                    run.tell(busy[worker], said)
+                    run.tell(busy[ready], said)
                 elif isinstance(said, Done | DivergedError):
-                    run.settle(busy.pop(worker), said)
-                    employ(worker)
+                    run.settle(busy.pop(ready), said)
+                    employ(ready)
                 else:
                     raise said
 
@@ -312,7 +313,7 @@ def _serve(works: Sequence[Work], jobs: Connection) -> None:
             jobs.send(error)
 
 
-def _start_method() -> str:
+def _start_method() -> Literal["fork", "spawn"]:
     """How workers start: as copies of this process, which is quick, if autograd works in a copy.
 
     It does not once it has threads of its own here, as with a GPU or after `torch.export`:

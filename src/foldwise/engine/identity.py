@@ -11,7 +11,8 @@ from typing import Any
 
 from foldwise import numerics
 from foldwise.core import files
-from foldwise.engine.learners import Chunk, Learner
+from foldwise.engine.learners import Learner
+from foldwise.engine.mlp import Chunk
 from foldwise.numerics.split import Split
 from foldwise.results.runs import Numerics, NumericsPath, Place
 
@@ -66,7 +67,7 @@ def _facts_of(split: Split, learner: Learner) -> dict[str, Any]:
 def numerics_of(learner: Learner, device: str) -> Numerics:
     """What decides the bits that a learner gives on a device, beside foldwise's own code."""
     path: NumericsPath = "cuda" if device == "cuda" else learner.path
-    hardware = {"compiled": str, "autograd": _processor, "cuda": _gpu}[path]()
+    hardware = "" if path == "compiled" else _gpu() if path == "cuda" else _processor()
     versions = {name: version(name) for name in LIBRARIES[path]}
     return Numerics(path=path, versions=versions, hardware=hardware)
 

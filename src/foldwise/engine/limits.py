@@ -64,7 +64,8 @@ def free_memory() -> int:
 def _reclaimable(group: Path) -> int:
     """Bytes of files that the system gives up where memory is short."""
     lines = (group / "memory.stat").read_text().splitlines()
-    return int(dict(line.split() for line in lines).get("inactive_file", 0))
+    facts = dict(line.split() for line in lines)
+    return int(facts.get("inactive_file", 0))
 
 
 def workers_that_fit(works: Sequence["Work"], workers: int) -> int:

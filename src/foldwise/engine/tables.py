@@ -1,6 +1,7 @@
 """Results of splits → the tables of a run (see `results.runs.Run`), and back."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,6 +74,7 @@ def weights(trained: Sequence[Trained]) -> dict[str, np.ndarray]:
 def taken_apart(run: Run | RunFolder) -> Iterator[Trained]:
     """The results of the splits of a complete run, bit by bit as they were, `refit` last."""
     weights, names = run.weights, [f"p{k}" for k in range(len(run.manifest.dataset.class_names))]
+    inside: Any = run.diagnostics[list(DIAGNOSTICS)].to_dict("records")
     curves, times, held_out, test = (
         dict(iter(table.groupby(["repeat", "fold"])))
         for table in (run.history, run.timeline, run.predictions, run.test_predictions)
@@ -89,5 +91,5 @@ def taken_apart(run: Run | RunFolder) -> Iterator[Trained]:
             held_out=held_out.get(place, run.predictions[:0])[names].to_numpy(dtype=np.float32),
             test=test.get(place, run.test_predictions[:0])[names].to_numpy(dtype=np.float32),
             weights={name: array[i] for name, array in weights.items()},
-            diagnostics=run.diagnostics[list(DIAGNOSTICS)].to_dict("records") if probed else [],
+            diagnostics=inside if probed else [],
         )

@@ -19,7 +19,8 @@ from foldwise.datasets import prepared
 from foldwise.datasets.prepared import Dataset, describe
 from foldwise.engine import executors, identity, tables
 from foldwise.engine.executors import Done, Work
-from foldwise.engine.learners import Chunk, Learner, learner_of
+from foldwise.engine.learners import Learner, learner_of
+from foldwise.engine.mlp import Chunk
 from foldwise.engine.store import Entry, Store
 from foldwise.journal import Recorder
 from foldwise.numerics.outcomes import DivergedError, Recorded

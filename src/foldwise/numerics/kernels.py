@@ -327,7 +327,7 @@ def prepare() -> None:
 
 def _settings(stack: StackedNetwork, training: Training) -> Settings:
     network, optimizer, its = stack.network, training.optimizer, vars(training.optimizer)
-    beta1, beta2 = its.get("betas") or (its.get("momentum"), its.get("alpha", 0.0))
+    beta1, beta2 = its.get("betas") or (its["momentum"], its.get("alpha", 0.0))
     return Settings(
         ACTIVATIONS.index(network.activation), network.batch_norm, network.hidden_dropout > 0,
         training.loss == "squared_error", OPTIMIZERS.index(optimizer.name), optimizer.lr,

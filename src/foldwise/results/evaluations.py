@@ -194,7 +194,7 @@ def parse_scores(content: bytes, source: str, remedy: str) -> pd.DataFrame:
     Columns that an older foldwise did not write are left out.
     """
     try:
-        table = pd.read_csv(io.BytesIO(content)).apply(pd.to_numeric)
+        table: pd.DataFrame = pd.read_csv(io.BytesIO(content)).apply(pd.to_numeric)
     except ValueError as error:
         raise DamagedError(f"{source}: damaged ({error}); {remedy}") from None
     missing = [name for name in (*SPLIT, *SIZES) if name not in table.columns]

@@ -63,7 +63,7 @@ class Manifest(Record):
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    schema_version: int = Field(SCHEMA, alias="schema")
+    schema_version: int = Field(default=SCHEMA, alias="schema")
     status: Status
     reason: str | None = None
     variant: Variant
