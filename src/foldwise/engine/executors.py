@@ -26,8 +26,8 @@ from foldwise.core.environment import Environment
 from foldwise.core.errors import TrainingError
 from foldwise.core.processes import ending_within, exit_with_parent
 from foldwise.engine.learners import Learner
-from foldwise.engine.mlp import Chunk
 from foldwise.engine.limits import workers_that_fit
+from foldwise.engine.mlp import Chunk
 from foldwise.numerics.inputs import Data
 from foldwise.numerics.outcomes import DivergedError, Recorded, Trained
 
