@@ -40,29 +40,33 @@ def evaluate(run: Run | RunFolder, metric: MetricName = "accuracy") -> Evaluatio
         ResultsError: the tables do not belong to the manifest (other splits, rows or classes), or
             the primary metric cannot be computed; it names the split.
     """
-    metrics = _identity(run.manifest, metric)
-    if not metrics.complete:
-        return Evaluation(metrics, pd.DataFrame(columns=COLUMNS, dtype=np.float64))
+    facts, name = _facts(run.manifest), run.manifest.variant.name
+    if not run.manifest.complete:
+        failed = Metrics(**facts, metric=metric)
+        return Evaluation(failed, pd.DataFrame(columns=COLUMNS, dtype=np.float64))
     _check(run)
     held_out = _by_split(run.predictions)
     missing = _missing(held_out)
     if metric in missing:
-        raise ResultsError(f"{metrics.variant}: no {METRICS[metric].title}: {missing[metric]}")
+        raise ResultsError(f"{name}: no {METRICS[metric].title}: {missing[metric]}")
     scores, folds = _split_scores(run, held_out), run.manifest.variant.cv.folds
-    results = {
-        "splits": len(scores),
-        "rows": int(run.predictions["row"].nunique()),
-        "split_digest": split_digest(run.predictions),
-        "scores": {
+    metrics = Metrics(
+        **facts,
+        **_training(run.history),
+        metric=metric,
+        splits=len(scores),
+        rows=int(run.predictions["row"].nunique()),
+        split_digest=split_digest(run.predictions),
+        scores={
             name: _summary(scores[name], folds if name == metric else None)
             for name in METRICS
             if name not in missing
         },
-        "missing": missing,
-        "recall": _recall(run.manifest, run.predictions),
-        "test": _test(run.test_predictions) if len(run.test_predictions) else None,
-    }
-    return Evaluation(metrics.model_copy(update=results | _training(run.history)), scores)
+        missing=missing,
+        recall=_recall(run.manifest, run.predictions),
+        test=_test(run.test_predictions) if len(run.test_predictions) else None,
+    )
+    return Evaluation(metrics, scores)
 
 
 def split_digest(predictions: pd.DataFrame) -> str:
@@ -78,19 +82,19 @@ def split_digest(predictions: pd.DataFrame) -> str:
     return short(hashlib.sha256(np.ascontiguousarray(content).data).hexdigest())
 
 
-def _identity(manifest: Manifest, metric: MetricName) -> Metrics:
-    return Metrics(
-        variant=manifest.variant.name,
-        study=manifest.variant.study,
-        edition=manifest.dataset.edition,
-        synthetic=manifest.dataset.synthetic,
-        data_digest=short(manifest.dataset.digest),
-        run_digest=manifest.digest if manifest.files else None,
-        numerics=manifest.numerics,
-        status=manifest.status,
-        reason=manifest.reason,
-        metric=metric,
-    )
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    """What metrics say of their run."""
+    return {
+        "variant": manifest.variant.name,
+        "study": manifest.variant.study,
+        "edition": manifest.dataset.edition,
+        "synthetic": manifest.dataset.synthetic,
+        "data_digest": short(manifest.dataset.digest),
+        "run_digest": manifest.digest if manifest.files else None,
+        "numerics": manifest.numerics,
+        "status": manifest.status,
+        "reason": manifest.reason,
+    }
 
 
 # --- scores per split -------------------------------------------------------------------------
@@ -157,7 +161,7 @@ def _summary(values: "pd.Series[float]", folds: int | None) -> Score:
     return Score(mean=mean, sd_over_splits=sd, se_corrected=error, ci95_low=low, ci95_high=high)
 
 
-def _training(history: pd.DataFrame) -> dict[str, object]:
+def _training(history: pd.DataFrame) -> dict[str, Any]:
     """Training scores after the last epoch, and their gap to those of the held-out rows."""
     mean = {name: float(value) for name, value in _last_epoch(history).mean().items()}
     gap = Gap(

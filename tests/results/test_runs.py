@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,28 +66,31 @@ def test_writing_again_gives_the_same_bytes(
         assert (tmp_path / "again" / name).read_bytes() == content, name
 
 
-@pytest.mark.parametrize("moves", range(2 * len(runs.FILES) + 1))
+@pytest.mark.parametrize("calls", range(17))
 def test_a_write_that_is_cut_short_leaves_a_whole_run_or_none(
-    moves: int, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    calls: int, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before any of its renames: beside the folder first, then into it."""
-    before, other, count = folder.manifest, run(VARIANT, TINY, seed=1), iter(range(moves))
-    replace = Path.replace
+    """Killed before any of its flushes and renames: 7 files, the folder, 7 renames, the folder."""
+    before, other, count = folder.manifest, run(VARIANT, TINY, seed=1), iter(range(calls))
 
-    def killed(self: Path, target: Path) -> Path:
-        if next(count, None) is None:
-            raise KeyboardInterrupt
-        return replace(self, target)
+    def killing(function: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            if next(count, None) is None:
+                raise KeyboardInterrupt
+            return function(*arguments)
 
-    monkeypatch.setattr(Path, "replace", killed)
+        return call
+
+    monkeypatch.setattr(os, "fsync", killing(os.fsync))
+    monkeypatch.setattr(Path, "replace", killing(Path.replace))
     with contextlib.suppress(KeyboardInterrupt):
         write_run(folder.path, other)
     monkeypatch.undo()
-    again = RunFolder(folder.path)
-    if moves < len(runs.FILES):
+    again, files_of_it = RunFolder(folder.path), len(runs.FILES)
+    if calls < files_of_it:
         again.check()
         assert again.manifest == before
-    elif moves < 2 * len(runs.FILES):
+    elif calls <= 2 * files_of_it:
         with pytest.raises(MissingError, match="not complete"):
             again.check()
     assert list(folder.path.glob(".*")) == []

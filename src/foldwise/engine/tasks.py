@@ -248,9 +248,9 @@ def check_room(tasks: Iterable[Task], store: Store, folder: Path | None = None) 
     """
     in_store = in_folder = 0
     for task in tasks:
-        rows = sum(map(len, (task.dataset.y, task.dataset.y_test or ())))
-        size = 4 * (task.learner.parameters(task.dataset) + rows * len(task.dataset.class_names))
-        size += SMALL
+        data = task.dataset
+        rows = len(data.y) + (0 if data.y_test is None else len(data.y_test))
+        size = 4 * (task.learner.parameters(data) + rows * len(data.class_names)) + SMALL
         in_store += size * sum(not store.has(key) for key in task.keys.values())
         in_folder += size * len(task.splits)
     files.check_room(store.folder, in_store)

@@ -181,11 +181,12 @@ def write_evaluation(root: Path, evaluation: Evaluation) -> None:
 def read_evaluation(root: Path, variant: str) -> Evaluation:
     """A variant's metrics and scores."""
     remedy = f"`dvc repro evaluate@{variant}` makes it"
-    one, other = root / paths.metrics(variant), root / paths.scores(variant)
-    text, csv = (files.read_bytes(path, remedy) for path in (one, other))
-    metrics = files.parse_record(text, Metrics, str(one), remedy)
+    path, table = root / paths.metrics(variant), root / paths.scores(variant)
+    text = files.read_bytes(path, remedy)
+    metrics = files.parse_record(text, Metrics, str(path), remedy)
+    csv = files.read_bytes(table, remedy)
     digest = files.short(hashlib.sha256(text + csv).hexdigest())
-    return Evaluation(metrics, parse_scores(csv, str(other), remedy), digest)
+    return Evaluation(metrics, parse_scores(csv, str(table), remedy), digest)
 
 
 def parse_scores(content: bytes, source: str, remedy: str) -> pd.DataFrame:
