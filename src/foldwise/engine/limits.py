@@ -121,8 +121,8 @@ def _shape(prepared: Path) -> tuple[int, int]:
     """Features and logits of a row, as far as they are known."""
     with suppress(ReadError, KeyError, TypeError):
         meta = files.read_json(prepared / "meta.json", "")
-        classes = len(meta["class_names"])
-        return math.prod(meta["shape"]), 1 if classes == 2 else classes
+        inputs, classes = int(math.prod(meta["shape"])), len(meta["class_names"])
+        return inputs, 1 if classes == 2 else classes
     return 1, 1
 
 
