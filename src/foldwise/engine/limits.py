@@ -47,7 +47,7 @@ def memory(variant: Variant, inputs: int, outputs: int, rows: int, models: int =
 
 def free_memory() -> int:
     """Bytes that processes may take yet: of the machine, of this container, of a limit of ours."""
-    free = [psutil.virtual_memory().available]
+    free: list[int] = [psutil.virtual_memory().available]
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         free.append(limit - psutil.Process().memory_info().vms)
