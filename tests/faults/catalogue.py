@@ -125,7 +125,7 @@ PROCESSES = (
         "SIGTERM; SIGINT once, twice",
         "a clean stop; status 143, 130",
         "core/test_processes.py::test_a_signal_ends_it_without_a_traceback",
-        "commands/test_main.py::test_a_signal_ends_a_command",
+        "commands/test_exit_status.py::test_a_signal_ends_a_command",
     ),
     fault(
         "two `dvc repro` at once",
@@ -258,14 +258,163 @@ TRACKING = (
     ),
 )
 
-# --- wrong in silence, stuck, tracebacks --------------------------------------------------------
+# --- wrong in silence ------------------------------------------------------------------------------
 
-MORE = ()
+SILENCE = (
+    fault(
+        "a gate on a revision that is none",
+        'refused: `--rev ""` passes nothing',
+        "commands/test_compare.py::test_a_gate_does_not_pass_on_a_revision_that_is_none",
+    ),
+    fault(
+        "a crash, or damaged files, of a command that gives verdicts",
+        "no verdict's status: a loss has 3, an error 1, what cannot be compared 2, a fault of"
+        " foldwise 70",
+        "commands/test_compare.py::test_a_crash_is_no_verdict",
+        "commands/test_compare.py::test_damaged_files_are_no_verdict",
+        "commands/test_compare.py::test_a_loss_has_a_status_of_its_own",
+        "commands/test_exit_status.py::test_every_command_is_in_the_table",
+        "core/test_processes.py::test_any_other_error_has_a_status_of_its_own",
+    ),
+    fault(
+        "`predict` on a header of numbers, on columns in another order",
+        "matched by name, or refused; said where there are no names",
+        "test_prediction.py::test_numbers_that_may_be_a_header_are_refused",
+        "test_prediction.py::test_a_header_that_counts_is_no_row",
+        "test_prediction.py::test_names_that_the_model_does_not_know_are_noted",
+    ),
+    fault(
+        "scores of another training than the one in runs/",
+        "refused by `track`, `results`, report, `compare`; found by the doctor",
+        "results/test_studies.py::test_scores_of_another_training_are_refused_until_all_is_made_again",
+        "doctor/test_workspace.py::test_scores_of_another_training_are_found",
+    ),
+    fault(
+        "dropout at rates next to 0 and 1",
+        "share kept, factor and mean are those of the law, for every learner",
+        "numerics/test_networks.py::test_the_masks_that_learners_are_given_have_the_rate_of_the_settings",
+        "numerics/test_networks.py::test_dropout_drops_with_p_and_rescales_what_it_keeps",
+    ),
+)
+
+# --- stuck, or work lost ---------------------------------------------------------------------------
+
+STUCK = (
+    fault(
+        "SIGTERM, SIGINT, to the parent or the group, while workers train",
+        "ends within 2 s, without a traceback; finished splits are kept",
+        "engine/test_signals.py::test_finished_splits_are_kept",
+        "engine/test_signals.py::test_a_long_step_of_compiled_code_does_not_hold_it_up",
+    ),
+    fault(
+        "a write of a run folder that is cut short at any call",
+        "a whole run or none; flushed, readable by others; dvc does not see it",
+        "results/test_runs.py::test_a_write_that_is_cut_short_leaves_a_whole_run_or_none",
+        "results/test_runs.py::test_dvc_does_not_see_what_is_half_written",
+        "core/test_files.py::test_everybody_may_read_and_the_owner_write",
+        "core/test_files.py::test_the_bytes_are_flushed_before_the_rename_and_the_folder_after_it",
+    ),
+    fault(
+        "no room or no right for what a training writes",
+        "said before it trains; a run that does not fit leaves the old one",
+        "commands/test_train.py::test_a_full_disk_is_said_before_anything_trains",
+        "commands/test_train.py::test_a_run_that_does_not_fit_leaves_the_old_one",
+        "commands/test_train.py::test_the_stage_looks_at_its_folder_before_it_trains",
+        "core/test_files.py::test_a_full_disk_leaves_a_folder_as_it_was",
+    ),
+    fault(
+        "networks that no memory holds",
+        "estimated and refused before training, with the numbers",
+        "engine/test_limits.py::test_as_many_workers_as_memory_has_room_for",
+        "engine/test_limits.py::test_absurd_sizes_are_refused_before_anything_trains",
+        "engine/test_limits.py::test_a_machine_or_its_limit_says_what_is_free",
+        "engine/test_limits.py::test_the_estimate_is_about_what_a_training_takes",
+        "engine/test_limits.py::test_check_counts_before_there_are_data",
+    ),
+    fault(
+        "a project in a subfolder of its repository; a shallow clone",
+        "read as any other; the advice is `--unshallow`",
+        "test_commits.py::test_a_project_in_a_subfolder_of_its_repository",
+        "test_commits.py::test_in_a_shallow_clone_the_advice_is_to_fetch_the_rest",
+        "backfill/test_backfill.py::test_a_project_in_a_subfolder_of_its_repository",
+    ),
+)
+
+# --- tracebacks and leaks --------------------------------------------------------------------------
+
+TRACEBACKS = (
+    fault(
+        "a password in an address, of a mirror, a redirect, a server",
+        "masked wherever it would be shown",
+        "tracking/test_server.py::test_no_password_is_shown",
+    ),
+    fault(
+        "files and answers that are none: params.yaml, results, headers, variables, "
+        "addresses, ports, closed pipes",
+        "a line with the place; what nobody expected is two lines, a file with the traceback,"
+        " status 70",
+        "core/test_endings.py::test_what_users_can_do_something_about_is_a_line",
+        "core/test_endings.py::test_anything_else_is_two_lines_and_a_file",
+        "core/test_endings.py::test_outside_of_a_project_it_is_among_the_temporary_files",
+        "core/test_endings.py::test_where_nothing_can_be_written_it_is_said_at_once",
+        "core/test_environment.py::test_workers_are_a_whole_number",
+        "results/test_mutations.py::test_changed_json",
+        "results/test_mutations.py::test_changed_bytes",
+        "datasets/test_transfer.py::test_an_absurd_redirect_is_a_reason_in_one_line",
+        "datasets/test_transfer.py::test_an_absurd_retry_after_is_one_that_is_not_there",
+        "commands/test_exit_status.py::test_a_reader_that_goes_away_is_no_error_to_read",
+    ),
+    fault(
+        "`predict` on a pipe, a line without end, turned and transparent pictures",
+        "read in blocks, bounded; pictures as they are shown",
+        "test_prediction.py::test_a_pipe_is_answered_while_it_is_written",
+        "test_prediction.py::test_a_line_without_an_end_is_refused_soon",
+        "test_prediction.py::test_a_picture_is_taken_as_it_is_shown",
+    ),
+)
+
+# --- whatever it is given --------------------------------------------------------------------------
+
+BESIDES = (
+    fault(
+        "links in data/",
+        "nothing is written or removed through them",
+        "faults/test_links.py::test_a_folder_that_is_a_link_is_refused",
+        "faults/test_links.py::test_a_file_that_is_a_link_is_replaced",
+        "faults/test_links.py::test_data_itself_may_be_on_another_disk",
+        "faults/test_links.py::test_the_store_of_trained_splits_removes_its_own_files_alone",
+    ),
+    fault(
+        "names and reasons that are HTML or Markdown",
+        "shown as text",
+        "faults/test_names.py::test_the_report_shows_them_and_runs_nothing",
+        "faults/test_names.py::test_markdown_tables_keep_their_cells",
+        "faults/test_names.py::test_descriptions_in_mlflow_are_text",
+        "faults/test_names.py::test_names_are_no_paths_options_or_shell",
+    ),
+    fault(
+        "a source of advisories that is not there, or never answers",
+        "`make check` says so within seconds, and fails for none",
+        "faults/test_audit.py::test_an_advisory_is_printed_and_fails_nothing",
+        "faults/test_audit.py::test_nothing_is_known",
+        "faults/test_audit.py::test_a_source_that_is_not_there_is_a_reason",
+        "faults/test_audit.py::test_a_source_that_never_answers_costs_seconds",
+        "faults/test_audit.py::test_everything_that_is_locked_is_asked_about",
+    ),
+    fault(
+        "warnings of libraries that no user can act on",
+        "not shown",
+        "core/test_processes.py::test_warnings_of_libraries_are_not_for_users",
+    ),
+)
 
 CATALOGUE = {
     "Data": DATA,
     "Disks and processes": PROCESSES,
     "Settings and training": TRAINING,
     "Tracking": TRACKING,
-    "Nothing wrong in silence": MORE,
+    "Wrong in silence": SILENCE,
+    "Stuck, or work lost": STUCK,
+    "Tracebacks and leaks": TRACEBACKS,
+    "Whatever it is given": BESIDES,
 }
