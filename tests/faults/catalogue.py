@@ -258,7 +258,7 @@ TRACKING = (
     ),
 )
 
-# --- wrong in silence ------------------------------------------------------------------------------
+# --- wrong in silence ---------------------------------------------------------------------------
 
 SILENCE = (
     fault(
@@ -268,8 +268,8 @@ SILENCE = (
     ),
     fault(
         "a crash, or damaged files, of a command that gives verdicts",
-        "no verdict's status: a loss has 3, an error 1, what cannot be compared 2, a fault of"
-        " foldwise 70",
+        "no verdict's status: a loss has 3, an error 1, what cannot be compared 2, a "
+        "fault of foldwise 70",
         "commands/test_compare.py::test_a_crash_is_no_verdict",
         "commands/test_compare.py::test_damaged_files_are_no_verdict",
         "commands/test_compare.py::test_a_loss_has_a_status_of_its_own",
@@ -297,7 +297,7 @@ SILENCE = (
     ),
 )
 
-# --- stuck, or work lost ---------------------------------------------------------------------------
+# --- stuck, or work lost ------------------------------------------------------------------------
 
 STUCK = (
     fault(
@@ -340,7 +340,7 @@ STUCK = (
     ),
 )
 
-# --- tracebacks and leaks --------------------------------------------------------------------------
+# --- tracebacks and leaks -----------------------------------------------------------------------
 
 TRACEBACKS = (
     fault(
@@ -351,8 +351,8 @@ TRACEBACKS = (
     fault(
         "files and answers that are none: params.yaml, results, headers, variables, "
         "addresses, ports, closed pipes",
-        "a line with the place; what nobody expected is two lines, a file with the traceback,"
-        " status 70",
+        "a line with the place; what nobody expected is two lines, a file with the "
+        "traceback, status 70",
         "core/test_endings.py::test_what_users_can_do_something_about_is_a_line",
         "core/test_endings.py::test_anything_else_is_two_lines_and_a_file",
         "core/test_endings.py::test_outside_of_a_project_it_is_among_the_temporary_files",
@@ -373,7 +373,7 @@ TRACEBACKS = (
     ),
 )
 
-# --- whatever it is given --------------------------------------------------------------------------
+# --- whatever it is given -----------------------------------------------------------------------
 
 BESIDES = (
     fault(
