@@ -125,7 +125,7 @@ PROCESSES = (
         "SIGTERM; SIGINT once, twice",
         "a clean stop; status 143, 130",
         "core/test_processes.py::test_a_signal_ends_it_without_a_traceback",
-        "commands/test_exit_status.py::test_a_signal_ends_a_command",
+        "commands/test_main.py::test_a_signal_ends_a_command",
     ),
     fault(
         "two `dvc repro` at once",
