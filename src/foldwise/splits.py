@@ -51,13 +51,7 @@ def splits_of(table: pd.DataFrame) -> list[Split]:
 def check_metric(
     problem: Callable[[np.ndarray, int], str], y: np.ndarray, classes: int, table: pd.DataFrame
 ) -> None:
-    """That a study's primary metric can be computed on every split.
-
-    Args:
-        problem: the metric's own; training imports this module, and no metric retrains anything.
-        y: class numbers (n,).
-        classes: how many the data set has.
-        table: the study's split table.
+    """That a metric can be computed on every split of labels y (n,); `problem` is the metric's own.
 
     Raises:
         DataError: it cannot; the message names the first such split.

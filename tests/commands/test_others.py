@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from fabricate import Cache
+from foldwise.doctor.findings import Finding
 from shell import Run
 
 from foldwise import backfill, watching
@@ -15,7 +16,6 @@ from foldwise.commands import track
 from foldwise.core.environment import Environment
 from foldwise.core.errors import DataError
 from foldwise.doctor import workspace
-from foldwise.doctor.findings import Finding
 from foldwise.tracking import champions
 
 

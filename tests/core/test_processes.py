@@ -22,7 +22,7 @@ ENDLESS = 'print("started", flush=True)\ntime.sleep(600)'
 
 
 def script(folder: Path, body: str, call: str = 'run_stage(main, "study", "sonar")') -> Path:
-    arguments = "" if call.startswith("run_stage_without_key") else "name"
+    arguments = "" if call == "run_stage(main)" else "name"
     path = folder / "toy.py"
     work = textwrap.indent(body, "    ")
     path.write_text(f"{HEAD}def main({arguments}):\n{work}\nprocesses.{call}\n")
@@ -71,7 +71,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 
 
 def test_a_stage_without_a_key(tmp_path: Path) -> None:
-    path = script(tmp_path, 'print("done")', "run_stage_without_key(main)")
+    path = script(tmp_path, 'print("done")', "run_stage(main)")
     assert done(path).stdout == "done\n"
     assert done(path, "sonar").returncode == 2
 

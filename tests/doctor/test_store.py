@@ -16,9 +16,8 @@ from projects import Killed, Project, content, models_of, run_of, runs_of
 from servers import Server
 
 from foldwise.core import paths
+from foldwise.doctor import Finding, workspace
 from foldwise.doctor import store as doctor
-from foldwise.doctor import workspace
-from foldwise.doctor.findings import Finding
 from foldwise.journal import Recorder
 from foldwise.results.runs import Facts
 from foldwise.tracking import experiments, live, origin, place, records

@@ -18,8 +18,8 @@ from fabricate import Project
 from repositories import PARAMS, PLAN, cached, dvc, git
 
 from foldwise.core import config, files, paths
+from foldwise.doctor import Finding
 from foldwise.doctor import workspace as doctor
-from foldwise.doctor.findings import Finding
 from foldwise.engine.store import Store, pack
 from foldwise.results import runs
 

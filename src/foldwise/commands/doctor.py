@@ -8,7 +8,7 @@ import typer
 from foldwise.commands.track import mirror
 
 if TYPE_CHECKING:
-    from foldwise.doctor.findings import Finding
+    from foldwise.doctor import Finding
 
 EXAMPLES = """
 looks for:

@@ -15,28 +15,26 @@ from foldwise.core.environment import choose_target, without_telemetry
 from foldwise.core.errors import FoldwiseError
 
 
-def run_stage(main: Callable[[str], None], key: str, example: str) -> NoReturn:
-    """Run a stage's script for the key on its command line, then exit.
+def run_stage(main: Callable[..., None], key: str = "", example: str = "") -> NoReturn:
+    """Run a stage's script, for the key on its command line if it has one, then exit.
 
     Exit status: 0, or 1 after an error that the user can fix (its message on stderr, without
     a traceback), 130 after SIGINT, 143 after SIGTERM.
 
     Args:
-        main: does the stage's work for one key; imports there what takes long to import.
+        main: does the stage's work (for one key); imports there what takes long to import.
         key: what the key names: "dataset", "study" or "variant".
         example: a key, for `--help`.
     """
-    parser = _parser()
-    parser.epilog = f"example: python {sys.argv[0]} {example}"
-    parser.add_argument(key, help=f"a {key} of params.yaml")
-    name = getattr(parser.parse_args(), key)
-    exit_after(lambda: main(name), _exit_at_once)
-
-
-def run_stage_without_key(main: Callable[[], None]) -> NoReturn:
-    """As `run_stage`, for a stage that has no key."""
-    _parser().parse_args()
-    exit_after(main, _exit_at_once)
+    parser = argparse.ArgumentParser(
+        description=(sys.modules["__main__"].__doc__ or "").strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"example: python {sys.argv[0]} {example}",
+    )
+    if key:
+        parser.add_argument(key, help=f"a {key} of params.yaml")
+    keys = vars(parser.parse_args()).values()
+    exit_after(lambda: main(*keys), _exit_at_once)
 
 
 def exit_after(work: Callable[[], None], done: Callable[[int], NoReturn] = sys.exit) -> NoReturn:
@@ -62,13 +60,6 @@ def exit_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        description=(sys.modules["__main__"].__doc__ or "").strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def _exit_at_once(status: int) -> NoReturn:

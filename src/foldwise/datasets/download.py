@@ -8,31 +8,18 @@ warning that cannot be overlooked; or an error, where it is not allowed.
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from tqdm import tqdm
 
 from foldwise.core import files
-from foldwise.core.config import SYNTHETIC, DataConfig, DatasetConfig, Edition, File
+from foldwise.core.config import SYNTHETIC, DataConfig, DatasetConfig, File
 from foldwise.core.environment import MIRROR, Environment
 from foldwise.core.errors import ConfigError, DataError, ReadError
 from foldwise.datasets import provenance, readers
 from foldwise.datasets.provenance import Provenance, RawFile
 from foldwise.datasets.transfer import Limits, Unavailable, is_address, obtain
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What `download` is asked for."""
-
-    name: str
-    dataset: DatasetConfig
-    allow_synthetic: bool
-    folder: Path
-    mirror: str | None
-    limits: Limits
 
 
 def download(
@@ -46,29 +33,48 @@ def download(
     """Get the first edition of a data set that can be had; provenance.json is written last.
 
     A file that is already in `folder` with the right checksum is kept. Files of another edition
-    are removed from it.
-
-    Args:
-        name: the data set's key in params.yaml.
-        dataset: its editions.
-        data: the mirror, and whether the synthetic stand-in is allowed.
-        folder: where the files go.
-        environment: its mirror overrides `data.mirror`.
-        limits: what bounds each transfer.
+    are removed from it. The mirror of `environment` overrides that of `data`.
 
     Raises:
-        ConfigError: there is no such data set, or the mirror is neither a folder nor a URL.
+        ConfigError: no module reads the data set, or the mirror is neither a folder nor a URL.
         DataError: nothing can be had.
         WriteError: `folder` cannot be written.
     """
-    _check_names(name, dataset)
-    readers.module(name)  # an unknown name fails before anything is downloaded
+    module = readers.module(name)  # an unknown name fails before anything is downloaded
+    declared = {each for edition in dataset.editions.values() for each in edition.files}
+    for each in declared:
+        if Path(each).name != each or each == provenance.FILE:
+            raise ConfigError(f"datasets.{name}: '{each}' is not a plain file name")
     mirror = mirror_of(data, environment)
     old = _start(folder)
-    job = _Job(name, dataset, data.allow_synthetic, folder, mirror, limits or Limits())
-    result = _first_edition(job)
-    _remove(folder, (old | declared(dataset)) - set(result.files))
-    provenance.write(folder, result)
+    tried: list[str] = []
+    for label, edition in dataset.editions.items():
+        if label == SYNTHETIC:
+            continue
+        try:
+            for each, file in edition.files.items():
+                _get(folder / each, file, mirror, limits or Limits())
+        except Unavailable as reasons:
+            tried.append(f"  {label}:\n{reasons}")
+            continue
+        if tried:
+            _say(f"{name}: using edition '{label}', as others cannot be had:", *tried)
+        facts = {
+            each: RawFile(url=file.url, sha256=file.sha256, size=file.size)
+            for each, file in edition.files.items()
+        }
+        break
+    else:
+        label = SYNTHETIC
+        if not (data.allow_synthetic and label in dataset.editions):
+            why = "; data.allow_synthetic is false" if label in dataset.editions else ""
+            lines = [f"{name}: no edition can be had{why}.", "Tried:", *(tried or ["  nothing"])]
+            raise DataError("\n".join([*lines, *_remedy(name, dataset, mirror)]))
+        _say(*_warning(name, tried, _remedy(name, dataset, mirror)))
+        facts = _stand_in(module, folder, dataset.editions[label].rows)
+    result = Provenance(dataset=name, edition=label, synthetic=label == SYNTHETIC, files=facts)
+    _remove(folder, (old | declared) - set(facts))
+    files.write_json(folder / provenance.FILE, result.model_dump(mode="json"))
     return result
 
 
@@ -85,57 +91,6 @@ def mirror_of(data: DataConfig, environment: Environment) -> str | None:
     return mirror or None
 
 
-def declared(dataset: DatasetConfig) -> set[str]:
-    """The names of all files of all editions."""
-    return {name for edition in dataset.editions.values() for name in edition.files}
-
-
-# --- editions ---------------------------------------------------------------------------------
-
-
-def _first_edition(job: _Job) -> Provenance:
-    """The first edition that can be had, its files in the job's folder."""
-    tried: list[str] = []
-    for label, edition in job.dataset.editions.items():
-        if label == SYNTHETIC:
-            if job.allow_synthetic:
-                _say(_synthetic_warning(job, tried))
-                return _synthesize(job, edition)
-            continue
-        try:
-            result = _edition(job, label, edition)
-        except Unavailable as reasons:
-            tried.append(f"  {label}:\n{reasons}")
-            continue
-        if tried:
-            _say(f"{job.name}: using edition '{label}', as others cannot be had:", *tried)
-        return result
-    raise DataError(_refusal(job, tried))
-
-
-def _edition(job: _Job, label: str, edition: Edition) -> Provenance:
-    for name, file in edition.files.items():
-        _get(job, name, file)
-    facts = {n: RawFile(url=f.url, sha256=f.sha256, size=f.size) for n, f in edition.files.items()}
-    return Provenance(dataset=job.name, edition=label, synthetic=False, files=facts)
-
-
-def _get(job: _Job, name: str, file: File) -> None:
-    """Put one file into the folder, from the first source that has it."""
-    target = job.folder / name
-    if _intact(target, file):
-        return
-    reasons = []
-    for source in sources(name, file, job.mirror):
-        try:
-            obtain(source, target, file, job.limits)
-        except Unavailable as reason:
-            reasons.append(f"    {source}: {reason}")
-        else:
-            return
-    raise Unavailable("\n".join(reasons or [f"    {name}: no mirror and no address"]))
-
-
 def sources(name: str, file: File, mirror: str | None) -> list[str]:
     """Where to look for a file, in order: the mirror, then the file's own address.
 
@@ -150,27 +105,31 @@ def sources(name: str, file: File, mirror: str | None) -> list[str]:
     return [*dict.fromkeys([str(folder / file.mirror_path), str(folder / name)]), *own]
 
 
-def _synthesize(job: _Job, edition: Edition) -> Provenance:
+def _get(target: Path, file: File, mirror: str | None, limits: Limits) -> None:
+    """Have one file at `target`, from the first source that has it."""
+    if target.is_file():
+        if (actual := files.sha256(target)) == file.sha256:
+            return None
+        _say(f"{target}: corrupt (sha256 {actual}, expected {file.sha256}); fetching it again")
+    reasons = []
+    for source in sources(target.name, file, mirror):
+        try:
+            return obtain(source, target, file, limits)
+        except Unavailable as reason:
+            reasons.append(f"    {source}: {reason}")
+    raise Unavailable("\n".join(reasons or [f"    {target.name}: no mirror and no address"]))
+
+
+def _stand_in(module: readers.DatasetModule, folder: Path, rows: int) -> dict[str, RawFile]:
     """Write the stand-in aside, then move its files into the folder."""
-    with tempfile.TemporaryDirectory(dir=job.folder, prefix=".synthetic-") as aside:
-        readers.module(job.name).synthesize(Path(aside), edition.rows)
-        made = sorted(Path(aside).iterdir())
-        facts = {
-            path.name: RawFile(url=None, sha256=files.sha256(path), size=path.stat().st_size)
-            for path in made
-        }
-        for path in made:
-            path.replace(job.folder / path.name)
-    return Provenance(dataset=job.name, edition=SYNTHETIC, synthetic=True, files=facts)
-
-
-# --- the folder -------------------------------------------------------------------------------
-
-
-def _check_names(name: str, dataset: DatasetConfig) -> None:
-    for file_name in declared(dataset):
-        if Path(file_name).name != file_name or file_name == provenance.FILE:
-            raise ConfigError(f"datasets.{name}: '{file_name}' is not a plain file name")
+    facts = {}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".synthetic-") as aside:
+        module.synthesize(Path(aside), rows)
+        for path in sorted(Path(aside).iterdir()):
+            size = path.stat().st_size
+            facts[path.name] = RawFile(url=None, sha256=files.sha256(path), size=size)
+            path.replace(folder / path.name)
+    return facts
 
 
 def _start(folder: Path) -> set[str]:
@@ -191,15 +150,6 @@ def _start(folder: Path) -> set[str]:
     return {name for name in old if Path(name).name == name}
 
 
-def _intact(target: Path, file: File) -> bool:
-    if not target.is_file():
-        return False
-    actual = files.sha256(target)
-    if actual != file.sha256:
-        _say(f"{target}: corrupt (sha256 {actual}, expected {file.sha256}); fetching it again")
-    return actual == file.sha256
-
-
 def _remove(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         (folder / name).unlink(missing_ok=True)
@@ -213,43 +163,33 @@ def _say(*lines: str) -> None:
     tqdm.write("\n".join(lines), file=sys.stderr)
 
 
-def _synthetic_warning(job: _Job, tried: list[str]) -> str:
-    name = job.name
+def _warning(name: str, tried: list[str], remedy: list[str]) -> list[str]:
     if not tried:
-        return f"{name}: synthetic data, as params.yaml asks; results say nothing about the real."
+        return [f"{name}: synthetic data, as params.yaml asks; results say nothing about the real."]
     rule = "=" * 78
-    lines = [
+    return [
         rule,
         f"WARNING: {name} is SYNTHETIC: no real edition can be had.",
         "The built-in stand-in takes its place. Everything computed from it is marked",
         f"synthetic and says nothing about {name}.",
         "",
-        "Tried:",
-        *tried,
+        *("Tried:", *tried),
         "",
-        _remedy(job),
+        *remedy,
         rule,
     ]
-    return "\n".join(lines)
 
 
-def _refusal(job: _Job, tried: list[str]) -> str:
-    refused = SYNTHETIC in job.dataset.editions and not job.allow_synthetic
-    why = "; data.allow_synthetic is false" if refused else ""
-    lines = [f"{job.name}: no edition can be had{why}.", "Tried:", *(tried or ["  nothing"])]
-    return "\n".join([*lines, _remedy(job)])
-
-
-def _remedy(job: _Job) -> str:
+def _remedy(name: str, dataset: DatasetConfig, mirror: str | None) -> list[str]:
     """Where to put which file."""
-    root = job.mirror if job.mirror and not is_address(job.mirror) else "MIRROR"
+    root = mirror if mirror and not is_address(mirror) else "MIRROR"
     lines = [
         "To use the real data, put the files of one edition here and download again",
-        f"(dvc repro --force download@{job.name}). The folder is `data.mirror` in params.yaml,",
+        f"(dvc repro --force download@{name}). The folder is `data.mirror` in params.yaml,",
         f"or {MIRROR} in the environment:",
     ]
-    for label, edition in job.dataset.editions.items():
-        for name, file in edition.files.items():
+    for label, edition in dataset.editions.items():
+        for each, file in edition.files.items():
             lines += [f"  {label}: {Path(root, file.mirror_path)}"]
-            lines += [f"    ({name}, {file.size:,} bytes)", f"    sha256 {file.sha256}"]
-    return "\n".join(lines)
+            lines += [f"    ({each}, {file.size:,} bytes)", f"    sha256 {file.sha256}"]
+    return lines

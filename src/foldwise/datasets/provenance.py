@@ -30,15 +30,6 @@ class Provenance(Record):
     files: dict[str, RawFile]
 
 
-def write(folder: Path, provenance: Provenance) -> None:
-    """Write provenance.json; the same provenance gives the same bytes.
-
-    Raises:
-        WriteError: it cannot be written.
-    """
-    files.write_json(folder / FILE, provenance.model_dump(mode="json"))
-
-
 def read(folder: Path) -> Provenance:
     """Read provenance.json.
 
@@ -50,12 +41,7 @@ def read(folder: Path) -> Provenance:
 
 
 def verify(folder: Path) -> Provenance:
-    """Read provenance.json and hash every file that it lists.
-
-    Raises:
-        MissingError: one of them is not there.
-        DamagedError: one of them is not what was downloaded.
-    """
+    """Read provenance.json and hash every file that it lists; raises as `read`."""
     provenance = read(folder)
     for name, facts in provenance.files.items():
         path = folder / name

@@ -5,20 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from foldwise.core import paths
 from foldwise.core.errors import ConfigError
-
-PARTS = ("pipeline", "src", "dvc.yaml", ".dvcignore")
 
 
 def make_workspace(root: Path, target: Path) -> None:
-    """Copy the pipeline into `target`, with this package's params.yaml, as a DVC project.
+    """Copy the pipeline of the project in `root` into `target`, with this package's params.yaml.
 
     What `target` holds already stays, so that a second run repeats nothing.
-
-    Args:
-        root: the project whose pipeline is shown.
-        target: a folder, made where needed.
 
     Raises:
         ConfigError: `root` is not the project's root.
@@ -26,21 +19,15 @@ def make_workspace(root: Path, target: Path) -> None:
     if not (root / "dvc.yaml").is_file():
         raise ConfigError(f"{root}: has no dvc.yaml; run from the project's root")
     target.mkdir(parents=True, exist_ok=True)
-    for name in PARTS:
-        if (root / name).is_dir():
-            no_caches = shutil.ignore_patterns("__pycache__", "*.egg-info")
-            shutil.copytree(root / name, target / name, dirs_exist_ok=True, ignore=no_caches)
-        else:
-            shutil.copy2(root / name, target / name)
-    shutil.copy2(Path(__file__).with_name("params.yaml"), target / paths.PARAMS)
+    no_caches = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("pipeline", "src"):
+        shutil.copytree(root / name, target / name, dirs_exist_ok=True, ignore=no_caches)
+    for path in (root / "dvc.yaml", root / ".dvcignore", Path(__file__).with_name("params.yaml")):
+        shutil.copy2(path, target)
     if not (target / ".dvc").is_dir():
         dvc(target, "init", "--no-scm", "--quiet")
 
 
 def dvc(folder: Path, *arguments: str) -> None:
-    """Run dvc in a folder, its output on this process's terminal.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-    """
+    """Run dvc in a folder; subprocess.CalledProcessError where it fails."""
     subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True)

@@ -28,7 +28,7 @@ from foldwise.core.config import Config
 from foldwise.core.environment import DEVICE, MIRROR, WORKERS, Environment
 from foldwise.core.errors import ConfigError, FoldwiseError
 from foldwise.datasets.transfer import is_address
-from foldwise.doctor.findings import Finding, Fix
+from foldwise.doctor import Finding, Fix
 from foldwise.engine.store import Store
 from foldwise.results.runs import RunFolder
 
@@ -62,7 +62,7 @@ def examine(root: Path, track: Fix, variables: Mapping[str, str] = os.environ) -
     try:
         settings = config.load(root / paths.PARAMS)
     except ConfigError as error:
-        return [*findings, *(Finding(line) for line in _relative(error, root).splitlines())]
+        return findings + [Finding(line) for line in _relative(error, root).splitlines()]
     findings += [*stale_entries(root), *orphans(root, settings), *damaged(root, settings)]
     environment.without_telemetry()
     from foldwise.doctor import store
@@ -113,12 +113,12 @@ def dead_locks(root: Path) -> Iterator[Finding]:
 
     Not `.dvc/tmp/lock`: the system lets go of it when its process dies.
     """
-    for path in (root / lock for lock in RWLOCKS):
+    for path in (root / lock for lock in RWLOCKS if (root / lock).exists()):
         try:
-            pids = _holders(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            continue
-        except ValueError:
+            lock = json.loads(path.read_text(encoding="utf-8"))
+            readers = [info for infos in lock.get("read", {}).values() for info in infos]
+            pids = {int(info["pid"]) for info in [*readers, *lock.get("write", {}).values()]}
+        except (ValueError, AttributeError, KeyError, TypeError):
             text = "damaged, so that every dvc command fails; delete it"
         else:
             written = path.stat().st_mtime
@@ -136,9 +136,8 @@ def stale_entries(root: Path) -> Iterator[Finding]:
             entries = Lockfile(repo, str(root / LOCK_FILE)).load().get("stages", {})
             declared = {getattr(stage, "name", None) for stage in repo.index.stages}
     except DvcException as error:
-        yield Finding(
-            f"dvc.yaml or dvc.lock cannot be read: {error}; `git diff` shows what changed"
-        )
+        text = f"dvc.yaml or dvc.lock cannot be read: {error}; `git diff` shows what changed"
+        yield Finding(text)
         return
     stale = [name for name in entries if name not in declared]
     committed = _committed_entries(root) if stale else {}
@@ -173,31 +172,28 @@ def leftovers(root: Path) -> Iterator[Finding]:
 
 def orphans(root: Path, settings: Config) -> Iterator[Finding]:
     """Files and folders of variants, studies and data sets that params.yaml does not declare."""
-    of_variants, of_studies = "no variant", "no study"
-    declared = {
-        paths.RUNS: (of_variants, map(paths.run, settings.variants)),
-        paths.METRICS: (
-            of_variants,
-            (f(name) for name in settings.variants for f in (paths.metrics, paths.scores)),
-        ),
-        paths.COMPARISONS: (of_studies, map(paths.comparison, settings.studies)),
-        paths.RAW: ("no data set", map(paths.raw, settings.datasets)),
-        paths.PREPARED: ("no data set", map(paths.prepared, settings.datasets)),
-        paths.SPLITS: (of_studies, map(paths.splits, settings.studies)),
-    }
-    for folder, (kind, wanted) in declared.items():
-        names = {path.name for path in wanted}
-        for path in sorted((root / folder).glob("[!.]*")):
-            if path.name in names or TEMPORARY.fullmatch(path.name):
+    variants, studies, datasets = settings.variants, settings.studies, settings.datasets
+    scored = [f(name) for name in variants for f in (paths.metrics, paths.scores)]
+    declared: list[tuple[Path, str, Iterable[Path]]] = [
+        (paths.RUNS, "variant", map(paths.run, variants)),
+        (paths.METRICS, "variant", scored),
+        (paths.COMPARISONS, "study", map(paths.comparison, studies)),
+        (paths.RAW, "data set", map(paths.raw, datasets)),
+        (paths.PREPARED, "data set", map(paths.prepared, datasets)),
+        (paths.SPLITS, "study", map(paths.splits, studies)),
+    ]
+    for folder, kind, wanted in declared:
+        there = {path.relative_to(root) for path in (root / folder).glob("[!.]*")}
+        for path in sorted(there - set(wanted)):
+            if TEMPORARY.fullmatch(path.name):
                 continue
-            text = f"{path.relative_to(root)}: of {kind} in {paths.PARAMS}"
-            if kept := _kept(path, root):
-                yield Finding(f"{text}; delete it ({kept})", functools.partial(_delete, path))
+            text = f"{path}: of no {kind} in {paths.PARAMS}"
+            if kept := _kept(root / path, root):
+                delete = functools.partial(_delete, root / path)
+                yield Finding(f"{text}; delete it ({kept})", delete)
             else:
-                yield Finding(
-                    f"{text}, and kept nowhere else; declare it again and `dvc repro`, or delete "
-                    "it by hand"
-                )
+                text += ", and kept nowhere else; declare it again and `dvc repro`, or delete it"
+                yield Finding(f"{text} by hand")
 
 
 def damaged(root: Path, settings: Config) -> Iterator[Finding]:
@@ -232,20 +228,6 @@ def _delete(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _holders(lock: Mapping[str, Any]) -> set[int]:
-    """The processes that DVC's lock file names.
-
-    Raises:
-        ValueError: it is not such a file.
-    """
-    try:
-        writers = list(lock.get("write", {}).values())
-        readers = [info for infos in lock.get("read", {}).values() for info in infos]
-        return {int(info["pid"]) for info in writers + readers}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"not a lock file of DVC: {error}") from None
-
-
 def _is_running(pid: int, since: float) -> bool:
     """Whether a process was there at a time and still is; its number may be another's by now."""
     try:
@@ -257,10 +239,10 @@ def _is_running(pid: int, since: float) -> bool:
 def _committed_entries(root: Path) -> dict[str, Any]:
     """The stages of the dvc.lock that is committed."""
     try:
-        tree = config.read_yaml(git.ask(root, "show", f"HEAD:./{LOCK_FILE}"), LOCK_FILE)
+        text = git.ask(root, "show", f"HEAD:./{LOCK_FILE}")
+        return dict(config.read_yaml(text, LOCK_FILE).get("stages", {}))
     except ConfigError:
         return {}
-    return dict(tree.get("stages", {}))
 
 
 def _remove_entries(root: Path, names: Iterable[str]) -> None:
@@ -277,20 +259,16 @@ def _kept(path: Path, root: Path) -> str:
     if not files:
         return "it is empty"
     if folder in (paths.METRICS, paths.COMPARISONS):
-        return "git has it" if _is_committed(path, root) else ""
+        relative = path.relative_to(root).as_posix()
+        known = git.ask(root, "ls-tree", "--name-only", "HEAD", "--", relative)
+        changed = git.ask(root, "status", "--porcelain", "--", relative)
+        return "git has it" if known and not changed else ""
     if not _are_cached(files, root):
         return ""
     if folder != paths.RUNS:
         return "DVC's cache has it, and the pipeline makes it again"
     commit = _commit_with({_md5(file) for file in files}, root)
     return f"DVC's cache has it, by {LOCK_FILE} of commit {commit}" if commit else ""
-
-
-def _is_committed(path: Path, root: Path) -> bool:
-    """Whether a file is in the last commit as it is here."""
-    relative = path.relative_to(root).as_posix()
-    known = git.ask(root, "ls-tree", "--name-only", "HEAD", "--", relative)
-    return bool(known) and not git.ask(root, "status", "--porcelain", "--", relative)
 
 
 def _are_cached(files: Iterable[Path], root: Path) -> bool:
