@@ -299,7 +299,7 @@ def test_variables(workspace: Project) -> None:
     bad = {"FOLDWISE_WORKERS": "many", "FOLDWISE_DEVICE": "tpu", "HOME": "/"}
     bad |= {"FOLDWISE_MIRROR": "../nowhere", "FOLDWISE_WORKER": "2"}
     assert texts(doctor.surroundings(workspace.root, bad)) == [
-        "- FOLDWISE_WORKERS: 'many' is not a whole number above 0; correct or unset it",
+        "- FOLDWISE_WORKERS: 'many' is not a whole number from 1 to 9999; correct or unset it",
         "- FOLDWISE_DEVICE: 'tpu' is none of auto, cpu, cuda; correct or unset it",
         "- FOLDWISE_WORKER: nothing reads this variable; did you mean FOLDWISE_WORKERS?",
         "- FOLDWISE_MIRROR: there is no folder '../nowhere'; correct or unset it",
