@@ -26,10 +26,13 @@ def split_table(y: np.ndarray, cv: CrossValidation) -> pd.DataFrame:
     counts = counts[counts > 0]
     if len(counts) < 2:
         raise DataError("the labels have a single class; classification needs two or more")
-    if counts.min() < cv.folds:
+    if (rows := counts.min()) < cv.folds:
+        if rows == 1:
+            remedy = "add rows of it" + (" or leave it out" if len(counts) > 2 else "")
+            raise DataError(f"a class has a single row, and no split can do with that; {remedy}")
         raise DataError(
-            f"the smallest class has {counts.min()} rows, fewer than {cv.folds} folds; "
-            f"set cv.folds to at most {counts.min()}"
+            f"the smallest class has {rows} rows, fewer than {cv.folds} folds; "
+            f"set cv.folds to at most {rows}"
         )
     splitter = RepeatedStratifiedKFold(
         n_splits=cv.folds, n_repeats=cv.repeats, random_state=cv.seed

@@ -8,14 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from fabricate import Cache
-from foldwise.doctor.findings import Finding
 from shell import Run
 
 from foldwise import backfill, watching
 from foldwise.commands import track
 from foldwise.core.environment import Environment
 from foldwise.core.errors import DataError
-from foldwise.doctor import workspace
+from foldwise.doctor import ROUNDS, Finding, workspace
 from foldwise.tracking import champions
 
 
@@ -181,7 +180,7 @@ def test_what_cannot_be_fixed_is_said_and_not_tried_for_ever(
     findings.append(Finding("a: stays", fail))
     done = foldwise("doctor", "--fix")
     assert done.status == 1
-    assert done.out.count("could not be fixed: why\n") == workspace.ROUNDS
+    assert done.out.count("could not be fixed: why\n") == ROUNDS
 
 
 # --- report -----------------------------------------------------------------------------------

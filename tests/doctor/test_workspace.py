@@ -18,7 +18,8 @@ from fabricate import Project
 from repositories import PARAMS, PLAN, cached, dvc, git
 
 from foldwise.core import config, files, paths
-from foldwise.doctor import Finding
+from foldwise.doctor import Finding, locks
+from foldwise.doctor import fix as fix_all
 from foldwise.doctor import workspace as doctor
 from foldwise.engine.store import Store, pack
 from foldwise.results import runs
@@ -81,7 +82,7 @@ def test_what_could_not_be_fixed_is_said() -> None:
     def fail() -> None:
         raise OSError("read-only")
 
-    assert doctor.fix([Finding("x", fail), Finding("y"), Finding("z", fail)]) == ["read-only"]
+    assert fix_all([Finding("x", fail), Finding("y"), Finding("z", fail)]) == ["read-only"]
 
 
 # --- orphans ----------------------------------------------------------------------------------
@@ -96,10 +97,10 @@ def test_orphaned_results_that_can_be_had_again_go(narrowed: Project) -> None:
         "* metrics/tiny-dropout.csv: of no variant in params.yaml; delete it (git has it)",
         "* metrics/tiny-dropout.json: of no variant in params.yaml; delete it (git has it)",
     ]
-    assert doctor.fix(doctor.stale_entries(narrowed.root)) == []
+    assert fix_all(doctor.stale_entries(narrowed.root)) == []
     repositories.commit_only(narrowed.root, "narrowed")  # takes the entry away: not this commit
     assert texts(doctor.orphans(narrowed.root, narrowed.config)) == texts(findings)
-    assert doctor.fix(findings) == []
+    assert fix_all(findings) == []
     assert texts(doctor.orphans(narrowed.root, narrowed.config)) == []
     assert (narrowed.root / paths.run("tiny-plain")).exists()
 
@@ -175,7 +176,7 @@ def test_stale_entries_of_the_lock_go_once_they_are_committed(narrowed: Project)
         "* dvc.lock: entries of stages that are gone: train@tiny-dropout; remove them (git has "
         "them)"
     ]
-    assert doctor.fix(findings) == []
+    assert fix_all(findings) == []
     assert entries(narrowed) == {"tiny-plain"}
     assert texts(doctor.stale_entries(root)) == []
     assert status(root) == {}
@@ -200,7 +201,7 @@ def test_a_lock_file_with_a_conflict(workspace: Project) -> None:
 
 
 def test_the_locks_of_a_killed_dvc(workspace: Project) -> None:
-    root, path = workspace.root, workspace.root / doctor.RWLOCKS[0]
+    root, path = workspace.root, workspace.root / locks.RWLOCKS[0]
 
     def hold() -> None:
         written = [str(root / "runs/tiny-plain/run.json")]
@@ -208,30 +209,30 @@ def test_the_locks_of_a_killed_dvc(workspace: Project) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     killed(hold)
-    (finding,) = doctor.dead_locks(root)
+    (finding,) = locks.dead_locks(root)
     assert finding.text.startswith(".dvc/tmp/rwlock: left by a dvc that was killed (process ")
     holder = json.loads(path.read_text())
     for info in holder["write"].values():
         info["pid"] = os.getpid()
     path.write_text(json.dumps(holder))
-    assert texts(doctor.dead_locks(root)) == []  # as if this process held it
+    assert texts(locks.dead_locks(root)) == []  # as if this process held it
     age(path, 1e6)  # but it cannot be: it is younger than the lock
     with pytest.raises(DvcException, match="is busy"):
         repositories.keep(root)
-    findings = list(doctor.dead_locks(root))
+    findings = list(locks.dead_locks(root))
     assert len(findings) == 1
-    assert doctor.fix(findings) == []
+    assert fix_all(findings) == []
     repositories.keep(root)
-    assert texts(doctor.dead_locks(root)) == []
+    assert texts(locks.dead_locks(root)) == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"write": {"a": {}}}'])
 def test_a_damaged_lock(workspace: Project, content: str) -> None:
-    (workspace.root / doctor.RWLOCKS[0]).write_text(content)
-    findings = list(doctor.dead_locks(workspace.root))
+    (workspace.root / locks.RWLOCKS[0]).write_text(content)
+    findings = list(locks.dead_locks(workspace.root))
     assert "damaged, so that every dvc command fails" in findings[0].text
-    assert doctor.fix(findings) == []
-    assert texts(doctor.dead_locks(workspace.root)) == []
+    assert fix_all(findings) == []
+    assert texts(locks.dead_locks(workspace.root)) == []
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -258,7 +259,7 @@ def test_temporary_files_that_a_killed_process_left(workspace: Project) -> None:
         age(path, 2 * doctor.ABANDONED)
     findings = list(doctor.leftovers(root))
     assert len(findings) == 4
-    assert doctor.fix(findings) == []
+    assert fix_all(findings) == []
     assert texts(doctor.leftovers(root)) == []
     assert not any(path.exists() for path in left)
     assert status(root) == {}
@@ -291,7 +292,7 @@ def test_damaged_trained_splits(workspace: Project) -> None:
         "* .foldwise/splits/bb/bbc: a damaged trained split; delete it (it is trained again where "
         "it is needed)"
     ]
-    assert doctor.fix(findings) == []
+    assert fix_all(findings) == []
     assert list(store.kept()) == [good]
 
 

@@ -21,7 +21,7 @@ from foldwise.commands import (
     verify,
 )
 from foldwise.commands.texts import verbatim
-from foldwise.core.processes import exit_after
+from foldwise.core.processes import exit_after, run_own_source
 
 EXAMPLES = """
 examples:
@@ -72,4 +72,10 @@ app.command("demo", epilog=verbatim(demo.EXAMPLES))(demo.run)
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command, by default that of the command line, then exit with its status."""
-    exit_after(lambda: app(arguments))
+
+    def work() -> None:
+        if arguments is None:
+            run_own_source()
+        app(arguments)
+
+    exit_after(work)

@@ -8,11 +8,12 @@ import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import wait
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from foldwise.core.environment import choose_target, without_telemetry
-from foldwise.core.errors import FoldwiseError
+from foldwise.core.errors import ConfigError, FoldwiseError
 
 
 def run_stage(main: Callable[..., None], key: str = "", example: str = "") -> NoReturn:
@@ -34,7 +35,12 @@ def run_stage(main: Callable[..., None], key: str = "", example: str = "") -> No
     if key:
         parser.add_argument(key, help=f"a {key} of params.yaml")
     keys = vars(parser.parse_args()).values()
-    exit_after(lambda: main(*keys), _exit_at_once)
+
+    def work() -> None:
+        run_own_source()
+        main(*keys)
+
+    exit_after(work, _exit_at_once)
 
 
 def exit_after(work: Callable[[], None], done: Callable[[int], NoReturn] = sys.exit) -> NoReturn:
@@ -52,6 +58,29 @@ def exit_after(work: Callable[[], None], done: Callable[[int], NoReturn] = sys.e
     except KeyboardInterrupt:
         sys.exit(130)
     done(0)
+
+
+def run_own_source() -> None:
+    """Start this process again with the source of the project in this folder, if it runs another's.
+
+    An environment belongs to one checkout, and its source is what a copy of the project would run,
+    and a queued experiment, which DVC gives a folder with the source as it was.
+
+    Raises:
+        ConfigError: Python is told to ignore PYTHONPATH.
+    """
+    own = Path("src").resolve()
+    running = Path(__file__).resolve().parents[2]
+    if own == running or not (own / "foldwise/core").is_dir():
+        return
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if others[0] == str(own):
+        raise ConfigError(
+            f"{own}: not what runs, which is {running}; `make setup` makes an environment of this "
+            "project's own"
+        )
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(own), *others]))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def exit_with_parent() -> None:

@@ -1,25 +1,28 @@
 """Get the raw files of a data set: the first edition that can be had, whole and verified.
 
-For each edition, in the order of params.yaml, each file comes from the mirror or else from its
-own address. When no edition can be had, the built-in synthetic stand-in takes its place, with a
-warning that cannot be overlooked; or an error, where it is not allowed.
+For each edition, in the order of params.yaml, each file is what is there already, or comes from
+what DVC keeps, from the mirror, or from its own address. Where no edition can be had, a machine
+that never had one gets the built-in synthetic stand-in, with a warning that cannot be overlooked;
+or an error, where that is not allowed.
 """
 
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from tqdm import tqdm
 
-from foldwise.core import files
+from foldwise.core import files, paths
 from foldwise.core.config import SYNTHETIC, DataConfig, DatasetConfig, File
 from foldwise.core.environment import MIRROR, Environment
-from foldwise.core.errors import ConfigError, DataError, ReadError
+from foldwise.core.errors import ConfigError, DataError, ReadError, masked
 from foldwise.datasets import provenance, readers
 from foldwise.datasets.provenance import Provenance, RawFile
-from foldwise.datasets.transfer import Limits, Unavailable, is_address, obtain
+from foldwise.datasets.transfer import Limits, Unavailable, is_address, keep, obtain
+
+Kept = Callable[[Path], Iterator[bytes]]
 
 
 def download(
@@ -29,11 +32,13 @@ def download(
     folder: Path,
     environment: Environment,
     limits: Limits | None = None,
+    kept: Kept | None = None,
 ) -> Provenance:
     """Get the first edition of a data set that can be had; provenance.json is written last.
 
-    A file that is already in `folder` with the right checksum is kept. Files of another edition
-    are removed from it. The mirror of `environment` overrides that of `data`.
+    A file that is already in `folder` with the right checksum stays. Files of another edition
+    are removed from it. The mirror of `environment` overrides that of `data`. `kept` gives what
+    DVC has at a path.
 
     Raises:
         ConfigError: no module reads the data set, or the mirror is neither a folder nor a URL.
@@ -53,27 +58,27 @@ def download(
             continue
         try:
             for each, file in edition.files.items():
-                _get(folder / each, file, mirror, limits or Limits())
+                _get(folder / each, file, kept, mirror, limits or Limits())
         except Unavailable as reasons:
             tried.append(f"  {label}:\n{reasons}")
             continue
         if tried:
             _say(f"{name}: using edition '{label}', as others cannot be had:", *tried)
         facts = {
-            each: RawFile(url=file.url, sha256=file.sha256, size=file.size)
+            each: RawFile(url=file.url and masked(file.url), sha256=file.sha256, size=file.size)
             for each, file in edition.files.items()
         }
         break
     else:
         label = SYNTHETIC
-        if not (data.allow_synthetic and label in dataset.editions):
-            why = "; data.allow_synthetic is false" if label in dataset.editions else ""
+        if why := _refusal(data, dataset, old if tried else None, folder):
             lines = [f"{name}: no edition can be had{why}.", "Tried:", *(tried or ["  nothing"])]
             raise DataError("\n".join([*lines, *_remedy(name, dataset, mirror)]))
         _say(*_warning(name, tried, _remedy(name, dataset, mirror)))
         facts = _stand_in(module, folder, dataset.editions[label].rows)
     result = Provenance(dataset=name, edition=label, synthetic=label == SYNTHETIC, files=facts)
-    _remove(folder, (old | declared) - set(facts))
+    for each in (declared | set(old.files if old else ())) - set(facts):
+        files.remove(folder / each)
     files.write_json(folder / provenance.FILE, result.model_dump(mode="json"))
     return result
 
@@ -81,14 +86,18 @@ def download(
 def mirror_of(data: DataConfig, environment: Environment) -> str | None:
     """The folder or http(s) URL to try first, or None. The environment's wins, even an empty one.
 
+    A relative folder is one of the project, also from the folder that DVC gives an experiment.
+
     Raises:
         ConfigError: it is an address of another kind.
     """
     chosen = data.mirror if environment.mirror is None else environment.mirror
     mirror = (chosen or "").strip()
-    if "://" in mirror and not is_address(mirror):
+    if not mirror or is_address(mirror):
+        return mirror or None
+    if "://" in mirror:
         raise ConfigError(f"mirror '{mirror}': neither a folder nor an http(s) address")
-    return mirror or None
+    return str(paths.home(Path()) / Path(mirror).expanduser())
 
 
 def sources(name: str, file: File, mirror: str | None) -> list[str]:
@@ -101,17 +110,22 @@ def sources(name: str, file: File, mirror: str | None) -> list[str]:
         return own
     if is_address(mirror):
         return [f"{mirror.rstrip('/')}/{quote(file.mirror_path)}", *own]
-    folder = Path(mirror).expanduser()
+    folder = Path(mirror)
     return [*dict.fromkeys([str(folder / file.mirror_path), str(folder / name)]), *own]
 
 
-def _get(target: Path, file: File, mirror: str | None, limits: Limits) -> None:
+def _get(target: Path, file: File, kept: Kept | None, mirror: str | None, limits: Limits) -> None:
     """Have one file at `target`, from the first source that has it."""
     if target.is_file():
         if (actual := files.sha256(target)) == file.sha256:
             return None
         _say(f"{target}: corrupt (sha256 {actual}, expected {file.sha256}); fetching it again")
     reasons = []
+    if kept is not None:
+        try:
+            return keep(kept(target), target, file, "what DVC keeps")
+        except Unavailable as reason:
+            reasons.append(f"    DVC's cache and remote: {reason}")
     for source in sources(target.name, file, mirror):
         try:
             return obtain(source, target, file, limits)
@@ -132,10 +146,10 @@ def _stand_in(module: readers.DatasetModule, folder: Path, rows: int) -> dict[st
     return facts
 
 
-def _start(folder: Path) -> set[str]:
-    """Make `folder`, see that it can be written, and take back the old provenance.json.
+def _start(folder: Path) -> Provenance | None:
+    """Make `folder` and see that it can be written; what is in it, if that is known.
 
-    Returns the names of the files that it listed.
+    Its provenance.json stays until there is another: whoever reads it checks the files, too.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,16 +157,10 @@ def _start(folder: Path) -> set[str]:
     except OSError as error:
         raise files.unwritable(folder, error) from error
     try:
-        old = set(provenance.read(folder).files)
+        old = provenance.read(folder)
     except ReadError:
-        old = set()  # a new folder; or damaged: it says nothing about the files beside it
-    _remove(folder, {provenance.FILE})
-    return {name for name in old if Path(name).name == name}
-
-
-def _remove(folder: Path, names: Iterable[str]) -> None:
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
+        return None  # a new folder; or damaged: it says nothing about the files beside it
+    return None if any(Path(name).name != name for name in old.files) else old
 
 
 # --- messages ---------------------------------------------------------------------------------
@@ -160,7 +168,7 @@ def _remove(folder: Path, names: Iterable[str]) -> None:
 
 def _say(*lines: str) -> None:
     """Write to standard error, above any progress bar."""
-    tqdm.write("\n".join(lines), file=sys.stderr)
+    tqdm.write(masked("\n".join(lines)), file=sys.stderr)
 
 
 def _warning(name: str, tried: list[str], remedy: list[str]) -> list[str]:
@@ -178,6 +186,20 @@ def _warning(name: str, tried: list[str], remedy: list[str]) -> list[str]:
         *remedy,
         rule,
     ]
+
+
+def _refusal(data: DataConfig, dataset: DatasetConfig, old: Provenance | None, folder: Path) -> str:
+    """Why the stand-in cannot take the place of real data; "" where it can."""
+    if SYNTHETIC not in dataset.editions:
+        return "; params.yaml declares no synthetic one"
+    if not data.allow_synthetic:
+        return "; data.allow_synthetic is false"
+    if old is not None and not old.synthetic:
+        return (
+            f" any more; edition '{old.edition}' was here, and the synthetic stand-in never takes "
+            f"the place of real data (delete {folder} to have it)"
+        )
+    return ""
 
 
 def _remedy(name: str, dataset: DatasetConfig, mirror: str | None) -> list[str]:

@@ -78,15 +78,16 @@ def _spectra(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of the file, without blank ones at its end."""
+    """The lines, whatever ends them, without a byte order mark or blank ones at the end."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise MissingError(f"{path}: not there; run the download first") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}: not text; delete it, download again") from None
-    return text.rstrip().split("\n") if text.strip() else []
+        raise DataError(f"{path}, line {line}: not UTF-8 text; delete it, download again") from None
+    text = text.rstrip().replace("\r\n", "\n").replace("\r", "\n")
+    return text.split("\n") if text else []
 
 
 def _row(path: Path, line: int, text: str) -> tuple[list[float], int]:

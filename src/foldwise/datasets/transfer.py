@@ -66,12 +66,15 @@ def obtain(source: str, target: Path, file: File, limits: Limits) -> None:
     if is_address(source):
         _from_address(source, target, file, limits)
     else:
-        _keep(_contents(Path(source)), target, file, kind="a local file")
+        keep(_contents(Path(source)), target, file, kind="a local file")
 
 
 def is_address(source: str, *schemes: str) -> bool:
     """Whether a source is an address of these schemes (default: http, https), and not a path."""
-    return urlsplit(source).scheme in (schemes or ("http", "https"))
+    try:
+        return urlsplit(source).scheme in (schemes or ("http", "https"))
+    except ValueError:  # "Invalid IPv6 URL"
+        return False
 
 
 def _contents(path: Path) -> Iterator[bytes]:
@@ -127,7 +130,10 @@ def redirected(address: str, location: str) -> str:
     Raises:
         Unavailable: it leads from https to http, or to something that is not a web address.
     """
-    target = urljoin(address, location)
+    try:
+        target = urljoin(address, location)
+    except ValueError:
+        target = location
     if not is_address(target) or (is_address(address, "https") and not is_address(target, "https")):
         raise Unavailable(f"redirects to {target}: refused")
     return target
@@ -142,8 +148,8 @@ def _request(session: requests.Session, address: str, limits: Limits) -> request
         raise Unavailable(f"no trusted connection: {_root(error)}") from None
     except (requests.ConnectionError, requests.Timeout) as error:
         raise Passing(f"no answer: {_root(error)}", answered=False) from None
-    except requests.RequestException as error:
-        raise Unavailable(str(error)) from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        raise Unavailable(str(error)) from None  # such as no address at all
 
 
 def _keep_body(response: requests.Response, target: Path, file: File, deadline: float) -> None:
@@ -154,14 +160,14 @@ def _keep_body(response: requests.Response, target: Path, file: File, deadline: 
         raise Unavailable(reason)
     kind = response.headers.get("Content-Type", "no content type")
     announced = "Content-Length" in response.headers
-    _keep(_body(response, deadline), target, file, kind, whole=announced)
+    keep(_body(response, deadline), target, file, kind, whole=announced)
 
 
 def retry_after(value: str | None) -> float | None:
     """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3), or None."""
     try:
         return None if value is None else urllib3.Retry().parse_retry_after(value)
-    except urllib3.exceptions.InvalidHeader:
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return None
 
 
@@ -186,7 +192,7 @@ def _root(error: BaseException) -> str:
 # --- to disk ----------------------------------------------------------------------------------
 
 
-def _keep(chunks: Iterator[bytes], target: Path, file: File, kind: str, whole: bool = True) -> None:
+def keep(chunks: Iterator[bytes], target: Path, file: File, kind: str, whole: bool = True) -> None:
     """Write chunks, at most the declared size, and check them. Not `whole`: may be cut short."""
     digest, size = hashlib.sha256(), 0
     with (

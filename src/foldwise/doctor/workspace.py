@@ -7,18 +7,17 @@ is wrong with the MLflow store, `doctor.store` says.
 
 import functools
 import hashlib
-import json
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 from dvc.dvcfile import LOCK_FILE, Lockfile
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
@@ -26,14 +25,16 @@ from dvc.repo import Repo
 from foldwise.core import config, environment, files, git, paths
 from foldwise.core.config import Config
 from foldwise.core.environment import DEVICE, MIRROR, WORKERS, Environment
-from foldwise.core.errors import ConfigError, FoldwiseError
+from foldwise.core.errors import ConfigError, FoldwiseError, ReadError
+from foldwise.datasets import provenance
 from foldwise.datasets.transfer import is_address
-from foldwise.doctor import Finding, Fix
+from foldwise.doctor import Finding, Fix, locks
 from foldwise.engine.store import Store
 from foldwise.results.runs import RunFolder
+from foldwise.results.studies import stand_ins
+from foldwise.wording.sentences import stand_in
 
 ROOM = 2**30  # bytes on a disk, below which something is likely to fail
-ROUNDS = 3  # of fixing: one remedy can bring something to light, as the files of a deleted run
 ABANDONED = 3600  # seconds after which nobody writes a temporary file any more
 TEMPORARY = re.compile(
     r"\..+\.[a-z0-9_]{8}"  # files.replacing, journals
@@ -45,7 +46,6 @@ WRITTEN = (
     *(Path("data"), paths.RUNS, paths.METRICS, paths.COMPARISONS, paths.PLOTS),
     *(paths.REPORT.parent, paths.TRACKED.parent),
 )
-RWLOCKS = (Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock"))
 
 
 def examine(root: Path, track: Fix, variables: Mapping[str, str] = os.environ) -> list[Finding]:
@@ -57,29 +57,19 @@ def examine(root: Path, track: Fix, variables: Mapping[str, str] = os.environ) -
         variables: the environment's, which may have bad values.
     """
     root = root.resolve()
-    findings = [*surroundings(root, variables), *room(root), *dead_locks(root)]
+    findings = [*surroundings(root, variables), *room(root), *locks.examine(root)]
     findings += [*leftovers(root), *damaged_splits(root)]
     try:
         settings = config.load(root / paths.PARAMS)
     except ConfigError as error:
         return findings + [Finding(line) for line in _relative(error, root).splitlines()]
     findings += [*stale_entries(root), *orphans(root, settings), *damaged(root, settings)]
+    findings += [*synthetic(root, settings)]
     environment.without_telemetry()
     from foldwise.doctor import store
 
     good = {name: value for name, value in variables.items() if name not in (WORKERS, DEVICE)}
     return findings + store.examine(settings, root, Environment.read(good), track)
-
-
-def fix(findings: Iterable[Finding]) -> list[str]:
-    """Do what `--fix` does; what could not be fixed, and why."""
-    problems = []
-    for work in dict.fromkeys(finding.fix for finding in findings if finding.fix):
-        try:
-            work()
-        except (FoldwiseError, DvcException, OSError) as error:
-            problems.append(str(error))
-    return problems
 
 
 # --- surroundings -----------------------------------------------------------------------------
@@ -105,28 +95,18 @@ def room(root: Path) -> Iterator[Finding]:
             )
 
 
+def synthetic(root: Path, settings: Config) -> Iterator[Finding]:
+    """Stand-ins, in data/ or in results, where params.yaml declares real editions."""
+    names = set(stand_ins(settings, root))
+    for name, dataset in settings.datasets.items():
+        with suppress(ReadError):
+            if provenance.read(root / paths.raw(name)).synthetic and len(dataset.editions) > 1:
+                names.add(name)
+    if names:
+        yield Finding(stand_in(sorted(names)))
+
+
 # --- DVC --------------------------------------------------------------------------------------
-
-
-def dead_locks(root: Path) -> Iterator[Finding]:
-    """Locks that a killed dvc left behind, and that keep the next one from working.
-
-    Not `.dvc/tmp/lock`: the system lets go of it when its process dies.
-    """
-    for path in (root / lock for lock in RWLOCKS if (root / lock).exists()):
-        try:
-            lock = json.loads(path.read_text(encoding="utf-8"))
-            readers = [info for infos in lock.get("read", {}).values() for info in infos]
-            pids = {int(info["pid"]) for info in [*readers, *lock.get("write", {}).values()]}
-        except (ValueError, AttributeError, KeyError, TypeError):
-            text = "damaged, so that every dvc command fails; delete it"
-        else:
-            written = path.stat().st_mtime
-            if not pids or any(_is_running(pid, written) for pid in pids):
-                continue
-            gone = ", ".join(map(str, sorted(pids)))
-            text = f"left by a dvc that was killed (process {gone}); delete it"
-        yield Finding(f"{path.relative_to(root)}: {text}", path.unlink)
 
 
 def stale_entries(root: Path) -> Iterator[Finding]:
@@ -136,8 +116,9 @@ def stale_entries(root: Path) -> Iterator[Finding]:
             entries = Lockfile(repo, str(root / LOCK_FILE)).load().get("stages", {})
             declared = {getattr(stage, "name", None) for stage in repo.index.stages}
     except DvcException as error:
-        text = f"dvc.yaml or dvc.lock cannot be read: {error}; `git diff` shows what changed"
-        yield Finding(text)
+        if not locks.examine(root):  # which has said it
+            text = f"dvc.yaml or dvc.lock cannot be read: {error}; `git diff` shows what changed"
+            yield Finding(text)
         return
     stale = [name for name in entries if name not in declared]
     committed = _committed_entries(root) if stale else {}
@@ -226,14 +207,6 @@ def _relative(error: FoldwiseError, root: Path) -> str:
 
 def _delete(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _is_running(pid: int, since: float) -> bool:
-    """Whether a process was there at a time and still is; its number may be another's by now."""
-    try:
-        return bool(psutil.Process(pid).create_time() <= since)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _committed_entries(root: Path) -> dict[str, Any]:

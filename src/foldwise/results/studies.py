@@ -1,12 +1,14 @@
 """All of a study's results together, as reports and trackers take them."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldwise.core import paths
-from foldwise.core.config import Config, Study
+from foldwise.core import files, paths
+from foldwise.core.config import SYNTHETIC, Config, Study
+from foldwise.core.errors import ReadError
 from foldwise.results.comparisons import Comparison, read_comparison
-from foldwise.results.evaluations import Result, read_result
+from foldwise.results.evaluations import Metrics, Result, read_result
 from foldwise.results.runs import MANIFEST
 
 
@@ -59,3 +61,14 @@ def is_whole(config: Config, name: str, root: Path = Path()) -> bool:
         needed += [paths.metrics(variant.name), paths.scores(variant.name)]
         needed += [paths.run(variant.name) / MANIFEST]
     return all((root / path).is_file() for path in needed)
+
+
+def stand_ins(config: Config, root: Path = Path()) -> list[str]:
+    """Data sets of which real editions are declared, and some results are of the stand-in."""
+    found = []
+    for variant in config.resolved.values():
+        with suppress(ReadError):
+            metrics = files.read_record(root / paths.metrics(variant.name), Metrics, "")
+            if metrics.synthetic and set(config.datasets[variant.dataset].editions) != {SYNTHETIC}:
+                found.append(variant.dataset)
+    return list(dict.fromkeys(found))
