@@ -136,7 +136,9 @@ def test_retry_after_forms():
     assert retry_after(soon) == pytest.approx(100, abs=2)
     assert retry_after("7") == 7.0
     assert retry_after("Thu, 01 Jan 1998 00:00:00 GMT") == 0.0
-    assert retry_after("soon") is None
+    for absurd in ("soon", "Fri, 31 Dec 999999999999 00:00:00 GMT", "-1", "١"):
+        assert retry_after(absurd) is None
+    assert retry_after("9" * 400) > 1e300
     assert retry_after(None) is None
 
 
@@ -161,6 +163,14 @@ def test_redirect_never_leaves_https():
         redirected("https://a.org/x", "http://b.org/y")
     with pytest.raises(Unavailable, match="refused"):
         redirected("https://a.org/x", "file:///etc/hostname")
+    with pytest.raises(Unavailable, match="refused"):
+        redirected("https://a.org/x", "http://[")
+
+
+@pytest.mark.parametrize("location", ["http://[", "http://", "//" + "a" * 300, "http://a b/", "\t"])
+def test_absurd_redirects_are_refusals(web, http, target, file, location):
+    web.routes["/a"] = http.status(302, Location=location)
+    fails(f"{web.address}/a", target, file, Limits(patience=2, backoff=0.01, connect=1))
 
 
 def test_slow_drip_meets_the_deadline(web, target, file):

@@ -1,24 +1,21 @@
 """What is wrong with a workspace in real git and DVC: findings, fixed, and right again."""
 
-import json
 import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import fabricate
 import pytest
 import repositories
-from dvc.exceptions import DvcException
-from dvc.fs import localfs
-from dvc.rwlock import rwlock
 from fabricate import Project
+from kills import killed
 from repositories import PARAMS, PLAN, cached, dvc, git
 
 from foldwise.core import config, files, paths
-from foldwise.doctor import Finding, locks
+from foldwise.doctor import Finding
 from foldwise.doctor import fix as fix_all
 from foldwise.doctor import workspace as doctor
 from foldwise.engine.store import Store, pack
@@ -64,18 +61,6 @@ def status(root: Path) -> object:
     """What `dvc status train` says; {} where all is up to date."""
     with dvc(root) as repo:
         return repo.status(targets=["train"])
-
-
-def killed(work: Callable[[], None]) -> None:
-    """Do something in a process that kills itself meanwhile."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
 
 
 def test_what_could_not_be_fixed_is_said() -> None:
@@ -190,49 +175,6 @@ def test_an_entry_that_alone_knows_its_results_stays(workspace: Project) -> None
     (finding,) = doctor.stale_entries(root)
     assert "train@tiny-dropout, and not committed" in finding.text
     assert finding.fix is None
-
-
-def test_a_lock_file_with_a_conflict(workspace: Project) -> None:
-    path = workspace.root / "dvc.lock"
-    path.write_text(f"<<<<<<< HEAD\n{path.read_text()}")
-    (finding,) = doctor.stale_entries(workspace.root)
-    assert "dvc.lock" in finding.text
-    assert "\n" not in finding.text
-
-
-def test_the_locks_of_a_killed_dvc(workspace: Project) -> None:
-    root, path = workspace.root, workspace.root / locks.RWLOCKS[0]
-
-    def hold() -> None:
-        written = [str(root / "runs/tiny-plain/run.json")]
-        with rwlock(str(root / ".dvc/tmp"), localfs, "dvc repro", [], written, False):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    killed(hold)
-    (finding,) = locks.dead_locks(root)
-    assert finding.text.startswith(".dvc/tmp/rwlock: left by a dvc that was killed (process ")
-    holder = json.loads(path.read_text())
-    for info in holder["write"].values():
-        info["pid"] = os.getpid()
-    path.write_text(json.dumps(holder))
-    assert texts(locks.dead_locks(root)) == []  # as if this process held it
-    age(path, 1e6)  # but it cannot be: it is younger than the lock
-    with pytest.raises(DvcException, match="is busy"):
-        repositories.keep(root)
-    findings = list(locks.dead_locks(root))
-    assert len(findings) == 1
-    assert fix_all(findings) == []
-    repositories.keep(root)
-    assert texts(locks.dead_locks(root)) == []
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"write": {"a": {}}}'])
-def test_a_damaged_lock(workspace: Project, content: str) -> None:
-    (workspace.root / locks.RWLOCKS[0]).write_text(content)
-    findings = list(locks.dead_locks(workspace.root))
-    assert "damaged, so that every dvc command fails" in findings[0].text
-    assert fix_all(findings) == []
-    assert texts(locks.dead_locks(workspace.root)) == []
 
 
 # --- files ------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A workspace with the whole pipeline on built-in synthetic data, apart from the real results."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,5 +30,7 @@ def make_workspace(root: Path, target: Path) -> None:
 
 
 def dvc(folder: Path, *arguments: str) -> None:
-    """Run dvc in a folder; subprocess.CalledProcessError where it fails."""
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True)
+    """Run dvc in a folder, on its source; subprocess.CalledProcessError where it fails."""
+    environ = {**os.environ, "PYTHONPATH": str(folder.resolve() / "src")}
+    command = [sys.executable, "-m", "dvc", *arguments]
+    subprocess.run(command, cwd=folder, env=environ, check=True)

@@ -5,6 +5,7 @@ Light: `make repro` looks here each time, before it calls dvc.
 
 import functools
 import json
+import time
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
@@ -16,7 +17,7 @@ from foldwise.core.errors import ConfigError, GitError
 from foldwise.doctor import Finding
 
 LOCK = Path("dvc.lock")
-NEWER = "what is newer, dvc takes from its cache or makes again"
+NEW = b'schema: "2.0"\n'
 RWLOCKS = (Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock"))
 
 
@@ -44,45 +45,63 @@ def dead_locks(root: Path) -> Iterator[Finding]:
     Not `.dvc/tmp/lock`: the system lets go of it when its process dies.
     """
     for path in (root / lock for lock in RWLOCKS if (root / lock).exists()):
-        try:
-            lock = json.loads(path.read_text(encoding="utf-8"))
-            readers = [info for infos in lock.get("read", {}).values() for info in infos]
-            pids = {int(info["pid"]) for info in [*readers, *lock.get("write", {}).values()]}
-        except (ValueError, AttributeError, KeyError, TypeError):
+        if (pids := _holders(path)) is None:
             text = "damaged, so that every dvc command fails; delete it"
-        else:
-            written = path.stat().st_mtime
-            if not pids or any(_is_running(pid, written) for pid in pids):
-                continue
+        elif pids and not any(_is_running(pid, path.stat().st_mtime) for pid in pids):
             gone = ", ".join(map(str, sorted(pids)))
             text = f"left by a dvc that was killed (process {gone}); delete it"
+        else:
+            continue
         yield Finding(f"{path.relative_to(root)}: {text}", functools.partial(files.remove, path))
+
+
+def _holders(path: Path, wait: float = 0.1) -> set[int] | None:
+    """The processes that DVC's lock names; None where it is damaged, and not being written."""
+    try:
+        lock = json.loads(path.read_bytes())
+        readers = [info for infos in lock.get("read", {}).values() for info in infos]
+        return {int(info["pid"]) for info in [*readers, *lock.get("write", {}).values()]}
+    except (ValueError, AttributeError, KeyError, TypeError):
+        time.sleep(wait)
+        return _holders(path, 0) if wait else None
 
 
 def broken_lock(root: Path) -> Iterator[Finding]:
     """A dvc.lock that a killed dvc left empty or cut off: it is written in place."""
-    path = root / LOCK
-    content = path.read_bytes() if path.exists() else None
-    committed = _committed(root)
-    if content in (None, committed) or not (problem := _problem(content)):
+    content, committed = _lock_of(root)
+    if content == committed or not (problem := _problem(content)):
         return
     if b"<<<<<<<" in content:
         remedy = f"resolve it, or take that of the last commit: `git checkout HEAD -- {LOCK}`"
         yield Finding(f"{problem}; it has a conflict: {remedy}")
-    elif not _problem(committed):
-        yield Finding(
-            f"{problem}; restore that of the last commit ({NEWER})",
-            functools.partial(files.write_bytes, path, committed),
-        )
-    else:
-        yield Finding(f"{problem}; remove it ({NEWER})", functools.partial(files.remove, path))
+        return
+    remedy = "remove it" if _problem(committed) else "restore that of the last commit"
+    newer = "what is newer, dvc takes from its cache or makes again"
+    yield Finding(f"{problem}; {remedy} ({newer})", functools.partial(_mend, root))
 
 
-def _committed(root: Path) -> bytes:
+def _mend(root: Path) -> None:
+    """Restore or remove dvc.lock, unless a dvc at work was just writing it."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo, repo.lock:
+        content, committed = _lock_of(root)
+        if not _problem(content):
+            return
+        if _problem(committed):
+            files.remove(root / LOCK)
+        else:
+            files.write_bytes(root / LOCK, committed)
+
+
+def _lock_of(root: Path) -> tuple[bytes, bytes]:
+    """dvc.lock as it is, and as it is committed; where it is not there, as DVC begins it."""
+    path = root / LOCK
     try:
-        return git.run(root, "show", f"HEAD:./{LOCK}").encode()
+        committed = git.run(root, "show", f"HEAD:./{LOCK}").encode()
     except GitError:
-        return b""
+        committed = b""
+    return path.read_bytes() if path.exists() else NEW, committed
 
 
 def _problem(content: bytes) -> str:
