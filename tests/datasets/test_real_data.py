@@ -41,7 +41,6 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mirror = root.parent / "mirror"
     mirror.mkdir()
     sonar.synthesize(mirror, 30)
-    real = mirror / sonar.FILE
     git_init(root)
     demo.make_workspace(ROOT, root)
     yaml = YAML()
@@ -49,20 +48,27 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
     del tree["datasets"]["cifar10"], tree["studies"]["images"]
     for name in ("images-plain", "images-batchnorm"):
         del tree["variants"][name]
-    file = {
-        "mirror_path": sonar.FILE,
-        "size": real.stat().st_size,
-        "sha256": files.sha256(real),
-    }
     tree["datasets"]["sonar"]["editions"] = {
-        "uci": {"rows": 30, "files": {sonar.FILE: file}},
+        "uci": {"rows": 30, "files": {sonar.FILE: {"mirror_path": sonar.FILE}}},
         "synthetic": {"rows": 20},
     }
     tree["data"]["mirror"] = "../mirror"
     yaml.dump(tree, root / paths.PARAMS)
+    offer(root, mirror, (mirror / sonar.FILE).read_text())
     (root / ".gitignore").write_text((ROOT / ".gitignore").read_text())
     commit(root)
     return root
+
+
+def offer(root: Path, mirror: Path, text: str) -> None:
+    """Put a file into the mirror, and its size and sha256 into params.yaml."""
+    path = mirror / sonar.FILE
+    path.write_text(text)
+    yaml = YAML()
+    tree = yaml.load(root / paths.PARAMS)
+    file = tree["datasets"]["sonar"]["editions"]["uci"]["files"][sonar.FILE]
+    file |= {"size": path.stat().st_size, "sha256": files.sha256(path)}
+    yaml.dump(tree, root / paths.PARAMS)
 
 
 def git_init(root: Path) -> None:
@@ -152,6 +158,20 @@ def test_who_never_had_them_is_told_and_can_have_them_later(new: Path, tmp_path:
     command = line.split("`")[1]
     assert command == "dvc repro -f download@sonar"
     run(root, *command.split())
+    assert edition(root) == "uci"
+
+
+def test_a_malformed_file_is_corrected_where_it_comes_from(new: Path, tmp_path: Path) -> None:
+    root, mirror = tmp_path / "project", tmp_path / "mirror"
+    shutil.copytree(new, root)
+    shutil.copytree(new.parent / "mirror", mirror)
+    good = (mirror / sonar.FILE).read_text()
+    offer(root, mirror, good.replace(",R", ",X", 1))
+    said = run(root, "dvc", "repro", "prepare@sonar", ok=False)
+    assert "line 1, column 61: unknown label 'X'" in said
+    assert "correct it there, and size and sha256 in params.yaml" in said
+    offer(root, mirror, good)
+    run(root, "dvc", "repro", "prepare@sonar")
     assert edition(root) == "uci"
 
 

@@ -125,6 +125,8 @@ def test_metrics_and_comparisons_that_are_not_committed_stay(workspace: Project)
     ]
     repositories.commit_only(workspace.root, "mine")
     assert [x[0] for x in texts(doctor.orphans(workspace.root, workspace.config))] == ["*", "*"]
+    (workspace.root / ".git/index").write_text("damaged")  # what has changed cannot be told
+    assert [x[0] for x in texts(doctor.orphans(workspace.root, workspace.config))] == ["-", "-"]
 
 
 def test_orphaned_data(workspace: Project) -> None:

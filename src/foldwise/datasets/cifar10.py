@@ -98,9 +98,9 @@ def _members(path: Path) -> dict[str, bytes]:
             expected = (member for member in archive if member.name in (*BATCHES, NAMES))
             return {member.name: _content(archive, member) for member in expected}
     except FileNotFoundError:
-        raise MissingError(f"{path}: not there; run the download first") from None
+        raise MissingError(f"{path}: not there; list it among the edition's files") from None
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{path}: {error}; delete it and download it again") from None
+        raise DataError(f"{path}: {error}") from None
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -131,7 +131,7 @@ class _Unpickler(pickle.Unpickler):
 def _entry(path: Path, name: str, members: dict[str, bytes]) -> dict[str, Any]:
     """The dict that is pickled in one member, text read as Latin-1 (it comes from Python 2)."""
     if name not in members:
-        raise DataError(f"{path}: no {name} in it; delete it and download it again")
+        raise DataError(f"{path}: no {name} in it")
     try:
         entry = _Unpickler(io.BytesIO(members[name]), encoding="latin1").load()
     except Exception as error:  # a damaged pickle can raise nearly anything
@@ -161,16 +161,16 @@ def _table(path: Path) -> Part:
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
-        raise MissingError(f"{path}: not there; run the download first") from None
+        raise MissingError(f"{path}: not there; list it among the edition's files") from None
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: {error}; delete it and download it again") from None
+        raise DataError(f"{path}: {error}") from None
     for field in SCHEMA:
         there = field.name in table.column_names
         actual = table.schema.field(field.name).type if there else "missing"
         if actual != field.type:
             raise DataError(f"{path}: column '{field.name}' is {actual}, expected {field.type}")
     if table.num_rows == 0:
-        raise DataError(f"{path}: no rows; delete it and download it again")
+        raise DataError(f"{path}: no rows")
     labels = _labels(str(path), table["label"].to_pylist())
     return _images(path, table["img"].combine_chunks().field("bytes").to_pylist()), labels
 
@@ -210,7 +210,7 @@ def _decode(path: Path, row: int, encoded: bytes | None) -> tuple[bytes, bytes]:
     `row` counts from 0. There is no header of an image that is no JPEG.
     """
     if encoded is None:
-        raise DataError(f"{path}, row {row}: no image; remove the row or download it again")
+        raise DataError(f"{path}, row {row}: no image")
     try:
         stream = io.BytesIO(encoded)
         with Image.open(stream, formats=("JPEG", "PNG")) as image:
@@ -219,7 +219,7 @@ def _decode(path: Path, row: int, encoded: bytes | None) -> tuple[bytes, bytes]:
                 header = encoded[: stream.tell()] if image.format == "JPEG" else b""
                 return image.tobytes(), header
     except Exception as error:  # a damaged image can raise nearly anything
-        raise DataError(f"{path}, row {row}: damaged image ({error}); download it again") from error
+        raise DataError(f"{path}, row {row}: damaged image ({error})") from error
     raise DataError(f"{path}, row {row}: the image is {form}, expected RGB 32×32")
 
 

@@ -10,7 +10,6 @@ from foldwise.core.errors import DamagedError, MissingError
 from foldwise.core.files import Record
 
 FILE = "provenance.json"
-REMEDY = "run the download again"
 
 
 class RawFile(Record):
@@ -37,7 +36,7 @@ def read(folder: Path) -> Provenance:
         MissingError: it is not there.
         DamagedError: it is not what was written.
     """
-    return files.read_record(folder / FILE, Provenance, REMEDY)
+    return files.read_record(folder / FILE, Provenance, _remedy(folder))
 
 
 def verify(folder: Path) -> Provenance:
@@ -46,9 +45,13 @@ def verify(folder: Path) -> Provenance:
     for name, facts in provenance.files.items():
         path = folder / name
         if not path.is_file():
-            raise MissingError(f"{path}: not there; {REMEDY}")
+            raise MissingError(f"{path}: not there; {_remedy(folder)}")
         if (actual := files.sha256(path)) != facts.sha256:
             raise DamagedError(
-                f"{path}: sha256 {actual}, downloaded as {facts.sha256}; delete it and {REMEDY}"
+                f"{path}: sha256 {actual}, downloaded as {facts.sha256}; {_remedy(folder)}"
             )
     return provenance
+
+
+def _remedy(folder: Path) -> str:
+    return f"`dvc repro download@{folder.name}` gets it again"

@@ -35,7 +35,7 @@ def read(folder: Path, edition: str) -> Dataset:
     path = folder / FILE
     rows = [_row(path, i, line) for i, line in enumerate(_lines(path), start=1)]
     if not rows:
-        raise DataError(f"{path}: empty; delete it and download it again")
+        raise DataError(f"{path}: empty")
     return Dataset(
         name="sonar",
         X=np.array([numbers for numbers, _ in rows], dtype=np.float32),
@@ -82,10 +82,10 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise MissingError(f"{path}: not there; run the download first") from None
+        raise MissingError(f"{path}: not there; list it among the edition's files") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}: not UTF-8 text; delete it, download again") from None
+        raise DataError(f"{path}, line {line}: not UTF-8 text") from None
     text = text.rstrip().replace("\r\n", "\n").replace("\r", "\n")
     return text.split("\n") if text else []
 

@@ -25,7 +25,7 @@ from dvc.repo import Repo
 from foldwise.core import config, environment, files, git, paths
 from foldwise.core.config import Config
 from foldwise.core.environment import DEVICE, MIRROR, WORKERS, Environment
-from foldwise.core.errors import ConfigError, FoldwiseError, ReadError
+from foldwise.core.errors import ConfigError, FoldwiseError, GitError, ReadError
 from foldwise.datasets import provenance
 from foldwise.datasets.transfer import is_address
 from foldwise.doctor import Finding, Fix, locks
@@ -233,9 +233,11 @@ def _kept(path: Path, root: Path) -> str:
         return "it is empty"
     if folder in (paths.METRICS, paths.COMPARISONS):
         relative = path.relative_to(root).as_posix()
-        known = git.ask(root, "ls-tree", "--name-only", "HEAD", "--", relative)
-        changed = git.ask(root, "status", "--porcelain", "--", relative)
-        return "git has it" if known and not changed else ""
+        with suppress(GitError):  # unknown is not kept
+            known = git.run(root, "ls-tree", "--name-only", "HEAD", "--", relative)
+            if known and not git.run(root, "status", "--porcelain", "--", relative):
+                return "git has it"
+        return ""
     if not _are_cached(files, root):
         return ""
     if folder != paths.RUNS:
