@@ -19,10 +19,12 @@ def run(
     ),
 ) -> None:
     """Run the whole pipeline on synthetic data."""
-    from foldwise import demo
+    from foldwise import demo, doctor
     from foldwise.core import paths
+    from foldwise.doctor import locks
 
     demo.make_workspace(Path.cwd(), folder)
+    doctor.fix(locks.examine(folder.resolve()))  # of one that was killed
     try:
         demo.dvc(folder, "repro")
     except subprocess.CalledProcessError as error:

@@ -303,7 +303,10 @@ def load(path: Path = paths.PARAMS) -> Config:
         ConfigError: the file is missing, is not YAML, has an unknown key or a bad value.
     """
     try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8")
+        if not text.strip():  # DVC sets values in place
+            raise ConfigError(f"{path}: empty; `git checkout HEAD -- {path.name}` restores it")
+        return parse(text, str(path))
     except FileNotFoundError:
         raise ConfigError(f"{path}: not found; run from the project's root") from None
     except UnicodeDecodeError as error:
