@@ -76,7 +76,7 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(blank: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(blank, tmp_path / "a project"))
+    return Path(shutil.copytree(blank, tmp_path / "Ein Projekt, für #1 (neu)"))
 
 
 @pytest.fixture

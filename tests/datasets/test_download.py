@@ -173,6 +173,17 @@ def test_change_of_edition_leaves_no_other_file(dataset, raw, mirror):
     assert names(raw) == ["provenance.json", "second.bin"]
 
 
+def test_a_stand_in_s_file_is_not_called_corrupt(http, raw, mirror, capsys):
+    """Though the real one has the same name."""
+    files = {"sonar.all-data": http.file(FIRST, "f")}
+    editions = {"best": Edition(rows=8, files=files), "synthetic": Edition(rows=20)}
+    get(DatasetConfig(editions=editions), raw, mirror)
+    get(DatasetConfig(editions=editions), raw, mirror)
+    put(mirror, "f", FIRST)
+    assert get(DatasetConfig(editions=editions), raw, mirror).edition == "best"
+    assert "corrupt" not in capsys.readouterr().err
+
+
 def test_failure_leaves_nothing_that_would_be_read(dataset, raw, mirror):
     put(mirror, "a/first.bin", FIRST)
     get(dataset, raw, mirror)

@@ -6,6 +6,7 @@ that never had one gets the built-in synthetic stand-in, with a warning that can
 or an error, where that is not allowed.
 """
 
+import functools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from foldwise.datasets.provenance import Provenance, RawFile
 from foldwise.datasets.transfer import Limits, Unavailable, is_address, keep, obtain
 
 Kept = Callable[[Path], Iterator[bytes]]
+RULE = "=" * 78
 
 
 def download(
@@ -52,29 +54,22 @@ def download(
             raise ConfigError(f"datasets.{name}: '{each}' is not a plain file name")
     mirror = mirror_of(data, environment)
     old = _start(folder)
-    tried: list[str] = []
-    for label, edition in dataset.editions.items():
-        if label == SYNTHETIC:
-            continue
-        try:
-            for each, file in edition.files.items():
-                _get(folder / each, file, kept, mirror, limits or Limits())
-        except Unavailable as reasons:
-            tried.append(f"  {label}:\n{reasons}")
-            continue
+    get = functools.partial(_get, old=old, kept=kept, mirror=mirror, limits=limits or Limits())
+    label, tried = _real_edition(dataset, folder, get)
+    if label:
         if tried:
             _say(f"{name}: using edition '{label}', as others cannot be had:", *tried)
+        edition = dataset.editions[label].files
         facts = {
             each: RawFile(url=file.url and masked(file.url), sha256=file.sha256, size=file.size)
-            for each, file in edition.files.items()
+            for each, file in edition.items()
         }
-        break
     else:
         label = SYNTHETIC
+        report = ["Tried:", *(tried or ["  nothing"]), *_remedy(name, dataset, mirror)]
         if why := _refusal(data, dataset, old if tried else None, folder):
-            lines = [f"{name}: no edition can be had{why}.", "Tried:", *(tried or ["  nothing"])]
-            raise DataError("\n".join([*lines, *_remedy(name, dataset, mirror)]))
-        _say(*_warning(name, tried, _remedy(name, dataset, mirror)))
+            raise DataError("\n".join([f"{name}: no edition can be had{why}.", *report]))
+        _say(*_warning(name, report if tried else []))
         facts = _stand_in(module, folder, dataset.editions[label].rows)
     result = Provenance(dataset=name, edition=label, synthetic=label == SYNTHETIC, files=facts)
     for each in (declared | set(old.files if old else ())) - set(facts):
@@ -114,12 +109,37 @@ def sources(name: str, file: File, mirror: str | None) -> list[str]:
     return [*dict.fromkeys([str(folder / file.mirror_path), str(folder / name)]), *own]
 
 
-def _get(target: Path, file: File, kept: Kept | None, mirror: str | None, limits: Limits) -> None:
+def _real_edition(
+    dataset: DatasetConfig, folder: Path, get: Callable[[Path, File], None]
+) -> tuple[str, list[str]]:
+    """The first edition that can be had, "" for none, and why those before it cannot."""
+    tried = []
+    for label, edition in dataset.editions.items():
+        try:
+            for name, file in edition.files.items():
+                get(folder / name, file)
+            if edition.files:
+                return label, tried
+        except Unavailable as reasons:
+            tried.append(f"  {label}:\n{reasons}")
+    return "", tried
+
+
+def _get(
+    target: Path,
+    file: File,
+    old: Provenance | None,
+    kept: Kept | None,
+    mirror: str | None,
+    limits: Limits,
+) -> None:
     """Have one file at `target`, from the first source that has it."""
     if target.is_file():
         if (actual := files.sha256(target)) == file.sha256:
             return None
-        _say(f"{target}: corrupt (sha256 {actual}, expected {file.sha256}); fetching it again")
+        facts = old.files.get(target.name) if old else None
+        if facts is None or facts.sha256 != actual:  # and no other edition's
+            _say(f"{target}: corrupt (sha256 {actual}, expected {file.sha256}); fetching it again")
     reasons = []
     if kept is not None:
         try:
@@ -171,20 +191,15 @@ def _say(*lines: str) -> None:
     tqdm.write(masked("\n".join(lines)), file=sys.stderr)
 
 
-def _warning(name: str, tried: list[str], remedy: list[str]) -> list[str]:
-    if not tried:
-        return [f"{name}: synthetic data, as params.yaml asks; results say nothing about the real."]
-    rule = "=" * 78
+def _warning(name: str, report: list[str]) -> list[str]:
+    if not report:
+        return [f"{name}: synthetic data, as params.yaml asks; they say nothing about the real"]
     return [
-        rule,
-        f"WARNING: {name} is SYNTHETIC: no real edition can be had.",
-        "The built-in stand-in takes its place. Everything computed from it is marked",
-        f"synthetic and says nothing about {name}.",
-        "",
-        *("Tried:", *tried),
-        "",
-        *remedy,
-        rule,
+        RULE,
+        f"WARNING: {name} is SYNTHETIC: no real edition can be had. The built-in stand-in takes",
+        f"its place; everything computed from it is marked, and says nothing about {name}.",
+        *report,
+        RULE,
     ]
 
 
