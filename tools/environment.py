@@ -56,7 +56,8 @@ def make() -> None:
             )
         if VENV.is_symlink():
             VENV.unlink()  # and leave alone what it points to
-        run(sys._base_executable, "-I", "-m", "venv", "--clear", str(VENV))
+        base = getattr(sys, "_base_executable", sys.executable)  # not of an environment
+        run(base, "-I", "-m", "venv", "--clear", str(VENV))
     # uv is itself locked: its entry installs it, then it installs the rest.
     entries = re.split(r"\n(?=\S)", LOCK.read_text())
     of_uv = VENV / "uv.lock"

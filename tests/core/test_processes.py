@@ -84,6 +84,7 @@ def test_a_stage_without_a_key(tmp_path: Path) -> None:
 def copied(tmp_path: Path) -> Path:
     """A project's folder whose source says so."""
     shutil.copytree(PACKAGE / "core", tmp_path / "src/foldwise/core")
+    shutil.copy(PACKAGE / "__init__.py", tmp_path / "src/foldwise")
     with (tmp_path / "src/foldwise/core/errors.py").open("a") as file:
         file.write('WHOSE = "the copy\'s"\n')
     return tmp_path

@@ -71,7 +71,7 @@ def run_own_source() -> None:
     """
     own = Path("src").resolve()
     running = Path(__file__).resolve().parents[2]
-    if own == running or not (own / "foldwise/core").is_dir():
+    if own == running or not (own / "foldwise/__init__.py").is_file():
         return
     others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if others[0] == str(own):

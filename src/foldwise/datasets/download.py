@@ -113,7 +113,7 @@ def _real_edition(
     dataset: DatasetConfig, folder: Path, get: Callable[[Path, File], None]
 ) -> tuple[str, list[str]]:
     """The first edition that can be had, "" for none, and why those before it cannot."""
-    tried = []
+    tried: list[str] = []
     for label, edition in dataset.editions.items():
         try:
             for name, file in edition.files.items():

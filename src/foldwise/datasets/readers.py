@@ -15,7 +15,7 @@ from foldwise.core.config import nearest
 from foldwise.core.errors import ConfigError
 from foldwise.datasets.prepared import Dataset
 
-OTHERS = {"download", "prepared", "provenance", "readers", "transfer"}  # no data sets
+OTHERS = {"download", "kept", "prepared", "provenance", "readers", "transfer"}  # no data sets
 
 
 class DatasetModule(Protocol):

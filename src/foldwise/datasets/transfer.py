@@ -23,6 +23,7 @@ from foldwise.core import files
 from foldwise.core.config import File
 
 CHUNK = 1 << 16  # bytes
+LONGEST = 200  # characters that are shown of what a server says
 RETRIED = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may pass
 
 
@@ -132,10 +133,10 @@ def redirected(address: str, location: str) -> str:
     """
     try:
         target = urljoin(address, location)
-    except ValueError:
-        target = location
+    except ValueError as error:
+        raise Unavailable(f"redirects to what is no address ({error})") from None
     if not is_address(target) or (is_address(address, "https") and not is_address(target, "https")):
-        raise Unavailable(f"redirects to {target}: refused")
+        raise Unavailable(f"redirects to {_short(target)}: refused")
     return target
 
 
@@ -149,16 +150,16 @@ def _request(session: requests.Session, address: str, limits: Limits) -> request
     except (requests.ConnectionError, requests.Timeout) as error:
         raise Passing(f"no answer: {_root(error)}", answered=False) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-        raise Unavailable(str(error)) from None  # such as no address at all
+        raise Unavailable(_short(error)) from None  # an address that cannot be, mostly
 
 
 def _keep_body(response: requests.Response, target: Path, file: File, deadline: float) -> None:
     if response.status_code != 200:
-        reason = f"HTTP {response.status_code} {response.reason}"
+        reason = f"HTTP {response.status_code} {_short(response.reason)}"
         if response.status_code in RETRIED:
             raise Passing(reason, wait=retry_after(response.headers.get("Retry-After")))
         raise Unavailable(reason)
-    kind = response.headers.get("Content-Type", "no content type")
+    kind = _short(response.headers.get("Content-Type", "no content type"))
     announced = "Content-Length" in response.headers
     keep(_body(response, deadline), target, file, kind, whole=announced)
 
@@ -167,8 +168,8 @@ def retry_after(value: str | None) -> float | None:
     """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3), or None."""
     try:
         return None if value is None else urllib3.Retry().parse_retry_after(value)
-    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
-        return None
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError, TypeError, IndexError):
+        return None  # more than `parse_retry_after` and what it calls say that they raise
 
 
 def _body(response: requests.Response, deadline: float) -> Iterator[bytes]:
@@ -180,6 +181,12 @@ def _body(response: requests.Response, deadline: float) -> Iterator[bytes]:
             yield chunk
     except urllib3.exceptions.HTTPError as error:
         raise Passing(f"broke off: {_root(error)}") from None
+
+
+def _short(text: object) -> str:
+    """What a server says, as it can be shown: printable, and in one line."""
+    shown = "".join(c if c.isprintable() else "?" for c in str(text))
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
 
 def _root(error: BaseException) -> str:

@@ -69,7 +69,8 @@ def _holders(path: Path, wait: float = 0.1) -> set[int] | None:
 def broken_lock(root: Path) -> Iterator[Finding]:
     """A dvc.lock that a killed dvc left empty or cut off: it is written in place."""
     content, committed = _lock_of(root)
-    if content == committed or not (problem := _problem(content)):
+    as_committed = committed and content == committed  # which saves looking into it
+    if as_committed or not (problem := _problem(content)):
         return
     if b"<<<<<<<" in content:
         remedy = f"resolve it, or take that of the last commit: `git checkout HEAD -- {LOCK}`"

@@ -184,7 +184,7 @@ def _orphans(path: Path, known: Collection[str]) -> list[Finding]:
             f"{here}: {len(orphans)} folders ({size / 2**20:.1f} MiB) of runs and models that are "
             f"not in {path.name}; delete them (if you keep an older {path.name} elsewhere, it "
             "loses them)",
-            lambda: [shutil.rmtree(folder) for folder in orphans],
+            lambda: list(map(shutil.rmtree, orphans)),
         )
     ]
 

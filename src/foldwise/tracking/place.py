@@ -5,14 +5,14 @@ from pathlib import Path
 
 from foldwise.core import paths
 from foldwise.core.environment import Environment
-from foldwise.core.errors import TrackingError
-from foldwise.core.errors import masked as shown
+from foldwise.core.errors import TrackingError, masked
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
 CHAMPION = "champion"  # alias of a study's best model: models:/<study>@champion
 SAFE = "the results in runs/ are safe, and `foldwise track` completes the mirror"
+shown = masked  # an address as it may be printed
 LOCAL_HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*"
 
 
