@@ -48,7 +48,9 @@ def pack(name: str, folder: Path) -> str:
                 continue  # a script, which installers make
             content = Path(str(made.locate_file(file))).read_bytes()
             place = f"{stem}.data/scripts/{file.name}" if file.parts[0] == ".." else str(file)
-            archive.writestr(place, content)
+            info = zipfile.ZipInfo(place)
+            info.external_attr = 0o100755 << 16
+            archive.writestr(info, content)
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
             record.append(f"{place},sha256={digest.decode()},{len(content)}")
         record.append(f"{stem}.dist-info/RECORD,,")

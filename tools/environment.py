@@ -64,7 +64,7 @@ def make() -> None:
     of_uv.write_text("\n".join(entry for entry in entries if entry.startswith("uv==")) + "\n")
     run(PYTHON, "-I", *("-m", "pip", "install", "--require-hashes", "-r", str(of_uv)))
     run(UV, *("pip", "sync", "--require-hashes", str(LOCK)))
-    run(UV, *("pip", "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)))
+    run(UV, *("pip", "install", "--no-deps", "--no-build-isolation", "--editable", "."))
     run(PYTHON, "-c", "from foldwise.engine import mlp; mlp.compile_ahead()")
     READY.write_text(str(ROOT))
 
@@ -92,9 +92,10 @@ def run(*command: str) -> None:
         command += ("--no-config", "--python", PYTHON)  # which wins over all that names another
     elif "pip" in command:
         environ |= {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    status = subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
-    if status:
-        sys.exit(f"error: {' '.join(command)} failed; `make setup` starts anew")
+    try:
+        subprocess.run(command, cwd=ROOT, env=environ, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"error: {error}; `make setup` starts anew")
 
 
 # --- where packages come from, by the files of a user -----------------------------------------
