@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foldwise.commands.track import mirror
+from foldwise.core.endings import DONE, NEGATIVE
 
 if TYPE_CHECKING:
     from foldwise.doctor import Finding
@@ -28,14 +29,15 @@ examples:
 
 exit status:
   0  nothing is wrong (any more)
-  1  something is
+  1  an error: no answer
+  3  something is wrong
 """
 
 
 def run(
     fix: Annotated[bool, typer.Option("--fix", help="Fix what is safe to fix.")] = False,
     dvc: Annotated[bool, typer.Option("--dvc", help="Only what keeps dvc from running.")] = False,
-) -> None:
+) -> int:
     """Find what is wrong, and fix it with --fix.
 
     It looks at the workspace and the MLflow store. Each finding is a line: where, what, and the
@@ -65,10 +67,10 @@ def run(
         findings = look()
     if not findings:
         print("nothing keeps dvc from running" if dvc else "nothing is wrong")
-        return
+        return DONE
     if not fix and any(finding.fix for finding in findings):
         print("\n`foldwise doctor --fix` fixes those with a *")
-    raise typer.Exit(1)
+    return NEGATIVE
 
 
 def _examine(dvc: bool) -> "list[Finding]":

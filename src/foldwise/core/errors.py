@@ -17,6 +17,14 @@ class FoldwiseError(Exception):
     def __str__(self) -> str:
         return masked(super().__str__())
 
+    status = 1  # with which the process exits, see endings.py
+
+
+class UsageError(FoldwiseError):
+    """A command line asks for what cannot be."""
+
+    status = 2
+
 
 class ConfigError(FoldwiseError):
     """params.yaml or an environment variable asks for something that cannot be."""
@@ -56,6 +64,8 @@ class ResultsError(FoldwiseError):
 
 class ComparisonError(FoldwiseError):
     """Two results must not be compared."""
+
+    status = 2
 
 
 class TrackingError(FoldwiseError):

@@ -60,7 +60,8 @@ class Exporter:
         self._archive.write(folder / PT2, self._networks[index].state_dict())
 
     def _save_template(self, dataset: Meta, variant: str) -> None:
-        facts = dataset.model_dump(mode="json", include={"class_names", "dtype", "synthetic"})
+        known = {"class_names", "feature_names", "dtype", "synthetic"}
+        facts = dataset.model_dump(mode="json", include=known)
         mlflow.pytorch.save_model(
             self._networks[0],
             self._template,
