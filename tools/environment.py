@@ -45,6 +45,8 @@ def make() -> None:
 
     Installers take for whole what a killed one left.
     """
+    if VENV.is_symlink():
+        VENV.unlink()  # and leave alone what it points to
     whole = READY.is_file() and READY.read_text() == str(ROOT) and Path(PYTHON).exists()
     READY.unlink(missing_ok=True)
     if not whole:
@@ -54,8 +56,6 @@ def make() -> None:
                 f"error: {sys.executable} cannot make environments; on Debian or Ubuntu, "
                 f"`apt install python{version}-venv`, then the same command again"
             )
-        if VENV.is_symlink():
-            VENV.unlink()  # and leave alone what it points to
         base = getattr(sys, "_base_executable", sys.executable)  # not of an environment
         run(base, "-I", "-m", "venv", "--clear", str(VENV))
     # uv is itself locked: its entry installs it, then it installs the rest.

@@ -233,8 +233,9 @@ def test_the_demo_ends_as_dvc_does(
     done = foldwise("demo")
     assert done.status == 2
     assert "has no dvc.yaml; run from the project's root" in done.err
-    Path("pipeline").mkdir()
-    for name in ("src", "dvc.yaml", ".dvcignore"):
+    for folder in ("pipeline", "src"):
+        Path(folder).mkdir()
+    for name in ("dvc.yaml", ".dvcignore"):
         Path(name).touch()
     Path(".demo").mkdir()
     Path(".demo/.dvc").touch()  # where DVC wants a folder

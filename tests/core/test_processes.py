@@ -100,11 +100,12 @@ def copied(tmp_path: Path) -> Path:
 WHOSE = "from foldwise.core import errors\nprint(getattr(errors, 'WHOSE', 'another'))"
 
 
-def test_a_stage_runs_the_source_beside_it(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_runs_the_source_beside_it(copied: Path) -> None:
     """Whatever is installed: with the arguments that it had."""
     path = script(copied, f"{WHOSE}\nprint(name)")
-    assert done(path, "sonar").stdout == "another\nsonar\n"
-    monkeypatch.chdir(copied)
+    command = [sys.executable, str(path), "sonar"]
+    ended = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True)
+    assert ended.stdout == "another\nsonar\n"
     ended = done(path, "sonar")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "the copy's\nsonar\n", "")
 
