@@ -31,7 +31,7 @@ from foldwise.datasets.transfer import is_address
 from foldwise.doctor import Finding, Fix, locks
 from foldwise.engine.store import Store
 from foldwise.results.runs import RunFolder
-from foldwise.results.studies import stand_ins
+from foldwise.results.studies import stale_results, stand_ins
 from foldwise.wording.sentences import stand_in
 
 ROOM = 2**30  # bytes on a disk, below which something is likely to fail
@@ -65,6 +65,7 @@ def examine(root: Path, track: Fix, variables: Mapping[str, str] = os.environ) -
         return findings + [Finding(line) for line in _relative(error, root).splitlines()]
     findings += [*stale_entries(root), *orphans(root, settings), *damaged(root, settings)]
     findings += [*synthetic(root, settings)]
+    findings += [Finding(line) for line in stale_results(settings, root)]
     environment.without_telemetry()
     from foldwise.doctor import store
 
