@@ -171,6 +171,7 @@ def _start(folder: Path) -> Provenance | None:
 
     Its provenance.json stays until there is another: whoever reads it checks the files, too.
     """
+    files.refuse_links(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
