@@ -4,7 +4,6 @@ The only reader of YAML. Every error names the key, the value and the remedy.
 """
 
 import difflib
-import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -326,13 +325,15 @@ def load(path: Path = paths.PARAMS) -> Config:
         ConfigError: the file is missing, is not YAML, has an unknown key or a bad value.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{path}: not found; run from the project's root") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     return parse(text, str(path))
 
 
-def parse(text: str, source: str = "params.yaml") -> Config:
+def parse(text: str | bytes, source: str = "params.yaml") -> Config:
     """The settings in a YAML text; `source` names it in messages.
 
     Raises:
@@ -341,23 +342,33 @@ def parse(text: str, source: str = "params.yaml") -> Config:
     return validated(read_yaml(text, source), source)
 
 
-def read_yaml(text: str, source: str) -> dict[str, Any]:
+def read_yaml(text: str | bytes, source: str) -> dict[str, Any]:
     """The mapping in a YAML text, of params.yaml or any other file; {} where it is empty.
 
     Raises:
         ConfigError: it is not YAML, or no mapping.
     """
     try:
-        tree = YAML(typ="safe", pure=True).load(text) or {}
+        tree = YAML(typ="safe", pure=True).load(_decoded(text, source)) or {}
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         raise ConfigError(f"{place}: {error.problem or error}") from None
-    except YAMLError as error:
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply to be read") from None
+    except (YAMLError, KeyError, ValueError) as error:  # the last two: of a value, such as a date
         raise ConfigError(f"{source}: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: expected a mapping, not {type(tree).__name__}")
     return tree
+
+
+def _decoded(text: str | bytes, source: str) -> str:
+    try:
+        return text if isinstance(text, str) else text.decode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{source}:{line}: not UTF-8; save the file in that encoding") from None
 
 
 def validated(tree: dict[str, Any], source: str = "params.yaml") -> Config:
@@ -443,7 +454,7 @@ def _check_batch_norm(config: Config, variant: Variant, source: str) -> None:
 
 def training_sizes(rows: int, folds: int) -> list[int]:
     """The distinct numbers of training rows in k-fold over `rows`, and in `refit`."""
-    return sorted({rows - rows // folds, rows - math.ceil(rows / folds), rows})
+    return sorted({rows - rows // folds, rows - -(-rows // folds), rows})
 
 
 def leaves_one_row(sizes: Iterable[int], batch_size: int) -> bool:
@@ -509,7 +520,8 @@ def _keys_at(model: Any, location: Iterable[Any]) -> list[str]:
             schema = schema["properties"][part]
         else:
             by_name: dict[str, Any] = next(iter(schema.get("patternProperties", {}).values()), {})
-            schema = by_name or schema.get("additionalProperties") or schema.get("items") or {}
+            inner = by_name or schema.get("additionalProperties") or schema.get("items")
+            schema = inner if isinstance(inner, dict) else {}  # True where anything may stand
     schema = definitions.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema)
     return list(schema.get("properties", {}))
 
