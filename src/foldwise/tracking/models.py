@@ -12,6 +12,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Exporter:
     """
 
     def __init__(self, manifest: Manifest, weights: Mapping[str, np.ndarray], template: Path):
-        self._networks = learners.networks(manifest, weights)
+        self._network = partial(learners.network, manifest, weights)
         self._template = template
         self._save_template(manifest.dataset, manifest.variant.name)
         self._archive = Archive(self._template / PT2)
@@ -57,16 +58,16 @@ class Exporter:
     def save(self, index: int, folder: Path) -> None:
         """Write the model folder of one network; its MLmodel is still the template's."""
         shutil.copytree(self._template, folder)
-        self._archive.write(folder / PT2, self._networks[index].state_dict())
+        self._archive.write(folder / PT2, self._network(index).state_dict())
 
     def _save_template(self, dataset: Meta, variant: str) -> None:
         known = {"class_names", "feature_names", "dtype", "synthetic"}
         facts = dataset.model_dump(mode="json", include=known)
         mlflow.pytorch.save_model(
-            self._networks[0],
+            self._network(0),
             self._template,
             signature=signature(dataset),
-            input_example=_example(self._networks[0], dataset),
+            input_example=_example(self._network(0), dataset),
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
             serialization_format="pt2",
             metadata={**facts, "variant": variant},
