@@ -145,9 +145,9 @@ def test_journals(
 ) -> None:
     path = made.root / paths.journal(NAME)
     manifest = RunFolder(made.root / paths.run(NAME)).manifest
-    epoch = {"splits": [[0, 0]], "epoch": 1, "finished": 1.0, "metrics": [[0.1], [0.2]] * 2}
+    epoch = {"splits": [[0, 0]], "epoch": 1, "finished": 1.0, "metrics": [[0.1, 0.2, 0.3, 0.4]]}
     lines = [
-        {"manifest": runs.as_json(manifest), "facts": {"started": 1.0}},
+        {"manifest": manifest.model_dump(mode="json"), "facts": {"started": 1.0}},
         *(epoch | {"epoch": i} for i in range(1, 4)),
         {"status": "complete"},
     ]
