@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import io
 import multiprocessing
 import os
 import signal
@@ -46,6 +47,8 @@ def exit_after(
 ) -> NoReturn:
     """Do the work, then exit with its status, 0 by `done`; `endings` says which there are."""
     without_telemetry()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of whatever the terminal has no sign for
+        sys.stdout.reconfigure(errors="backslashreplace")
     # What libraries say to those who write programs, nobody who runs one can act on.
     warnings.filterwarnings("ignore", module="(?!foldwise)")
     # Seldom: what is imported is no garbage, and each search for garbage goes through all of it.

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -276,7 +276,7 @@ def _alive() -> Iterator[None]:
 @contextmanager
 def _pool(works: Sequence[Work], workers: int) -> Iterator[list[Connection]]:
     """Processes that train what they are sent; one that does not end soon is killed."""
-    context = multiprocessing.get_context(_start_method())
+    context: Any = multiprocessing.get_context(_start_method())
     processes, ours = list[BaseProcess](), list[Connection]()
     try:
         for _ in range(workers):
@@ -313,7 +313,7 @@ def _serve(works: Sequence[Work], jobs: Connection) -> None:
             jobs.send(error)
 
 
-def _start_method() -> Literal["fork", "spawn"]:
+def _start_method() -> str:
     """How workers start: as copies of this process, which is quick, if autograd works in a copy.
 
     It does not once it has threads of its own here, as with a GPU or after `torch.export`:

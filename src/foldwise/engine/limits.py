@@ -47,7 +47,7 @@ def memory(variant: Variant, inputs: int, outputs: int, rows: int, models: int =
 
 def free_memory() -> int:
     """Bytes that processes may take yet: of the machine, of this container, of a limit of ours."""
-    free = [psutil.virtual_memory().available]
+    free: list[int] = [psutil.virtual_memory().available]
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         free.append(limit - psutil.Process().memory_info().vms)
@@ -121,8 +121,8 @@ def _shape(prepared: Path) -> tuple[int, int]:
     """Features and logits of a row, as far as they are known."""
     with suppress(ReadError, KeyError, TypeError):
         meta = files.read_json(prepared / "meta.json", "")
-        classes = len(meta["class_names"])
-        return math.prod(meta["shape"]), 1 if classes == 2 else classes
+        inputs, classes = int(math.prod(meta["shape"])), len(meta["class_names"])
+        return inputs, 1 if classes == 2 else classes
     return 1, 1
 
 
