@@ -308,10 +308,10 @@ def checked(
     for name in (*whole, *numbers):
         if name not in table.columns:
             raise ValueError(f"no column '{name}'")
-    for name, dtype in table.dtypes.items() if len(table) else ():
-        if dtype.kind not in ("iu" if name in whole else "iuf"):
-            kind = "whole numbers" if name in whole else "numbers"
-            raise ValueError(f"column '{name}' holds {dtype}, not {kind}")
+    for column, dtype in table.dtypes.items() if len(table) else ():
+        if dtype.kind not in ("iu" if column in whole else "iuf"):
+            kind = "whole numbers" if column in whole else "numbers"
+            raise ValueError(f"column '{column}' holds {dtype}, not {kind}")
     return table
 
 
