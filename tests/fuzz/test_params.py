@@ -75,7 +75,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(
         (b"a: 2001-99-99", r"params\.yaml"),
         (BOMB.encode(), "unknown key"),
         (b"variants: &v {v: *v}", "missing"),
-        (b"", "missing"),
+        (b"", "empty"),
         (b"- a", "expected a mapping"),
     ],
     ids=range(10),

@@ -2,6 +2,7 @@
 
 import re
 
+ADDRESS = r"(?i:\b[a-z][a-z0-9+.-]*://)"
 LONGEST = 1000  # characters of a line: it may quote a value, but not a file
 
 
@@ -15,13 +16,19 @@ def printable(text: str) -> str:
     return "\n".join(s if len(s) <= LONGEST else f"{s[:600]} … {s[-300:]}" for s in lines)
 
 
+def masked(text: str) -> str:
+    """A text whose addresses show neither user nor password, nor a query, which may sign a link."""
+    text = re.sub(rf"({ADDRESS})[^\s/'\"<>]*@", r"\1***@", text)
+    return re.sub(rf"({ADDRESS}[^\s?'\"<>]*)\?\S+?(?=[:;,.)]*(['\"<>\s]|$))", r"\1?***", text)
+
+
 class FoldwiseError(Exception):
-    """Something that the user can fix; shown as one message, without a traceback."""
+    """Something that the user can fix; shown as one message, without a traceback or a password."""
 
     status = 1  # with which the process exits, see endings.py
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return printable(masked(super().__str__()))
 
 
 class UsageError(FoldwiseError):
