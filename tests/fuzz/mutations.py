@@ -211,7 +211,7 @@ def other_columns(draw: Draw, content: bytes) -> bytes:
 
 
 @contextmanager
-def accepted_or_refused(*places: object, seconds: float = 20) -> Iterator[None]:
+def accepted_or_refused(*places: object, seconds: float = 60) -> Iterator[None]:
     """The block ends well, or with one of our errors, which names one of the places; in time."""
     with within(seconds):
         try:

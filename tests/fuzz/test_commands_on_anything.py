@@ -51,7 +51,7 @@ def root(fabricated: Cache, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     signal.signal(signal.SIGTERM, handler)
 
 
-def run(root: Path, arguments: tuple[str, ...], seconds: float = 20) -> None:
+def run(root: Path, arguments: tuple[str, ...], seconds: float = 60) -> None:
     out, err = io.StringIO(), io.StringIO()
     with (
         unchanged(root),
