@@ -1,5 +1,6 @@
 """Tables as people have them: raw data, prepared data, split tables, rows to predict."""
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mutations import (
     other_columns,
     unchanged,
 )
+from PIL import Image
 
 from foldwise import prediction
 from foldwise.core import files, paths
@@ -114,6 +116,8 @@ def test_rows_to_predict(root: Path, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_pictures_to_predict(root: Path, data: st.DataObject) -> None:
     picture = (255 * np.random.default_rng(0).random((3, 32, 32))).astype(np.uint8)
-    content = data.draw(damaged(cifar10._png(picture)))
+    saved = io.BytesIO()
+    Image.fromarray(picture.transpose(1, 2, 0)).save(saved, format="PNG")
+    content = data.draw(damaged(saved.getvalue()))
     path = root / "picture.png"
     read_with(path, content, lambda: list(prediction.read(path, picture.shape, [], print)))
