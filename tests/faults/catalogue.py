@@ -262,6 +262,39 @@ TRACKING = (
 
 SILENCE = (
     fault(
+        "real data, then no mirror, no network, other code, or a deleted or damaged folder",
+        "what is there stays, or comes from DVC's cache or remote, and never the stand-in",
+        "datasets/test_real_data.py::test_no_mirror_any_more",
+        "datasets/test_real_data.py::test_other_code",
+        "datasets/test_real_data.py::test_a_deleted_folder_comes_from_the_cache",
+        "datasets/test_real_data.py::test_a_damaged_file_comes_from_the_cache",
+        "datasets/test_real_data.py::test_a_clone_takes_them_from_the_remote",
+        "datasets/test_download.py::test_the_stand_in_never_takes_the_place_of_real_data",
+    ),
+    fault(
+        "the stand-in, on a machine that never had the data",
+        "the last line of every look at results says so, with the command that fetches them",
+        "datasets/test_real_data.py::test_who_never_had_them_is_told_and_can_have_them_later",
+        "commands/test_notices.py::test_results_and_doctor",
+        "commands/test_notices.py::test_track",
+        "commands/test_notices.py::test_the_report",
+    ),
+    fault(
+        "whatever can be set for pip, uv, venv, conda or Python, when `make setup` runs",
+        "no other environment is touched; this project's is whole",
+        "test_setup.py::test_whatever_is_set_for_other_environments",
+    ),
+    fault(
+        "an experiment in a folder of DVC's, or a copied checkout",
+        "runs the source beside it, or refuses; a relative mirror is the project's",
+        "datasets/test_real_data.py::"
+        "test_a_temporary_experiment_finds_the_mirror_and_runs_its_own_code",
+        "core/test_processes.py::test_a_stage_runs_the_source_beside_it",
+        "core/test_processes.py::test_a_command_runs_the_source_of_the_project_it_is_called_in",
+        "core/test_processes.py::test_where_it_cannot_it_refuses",
+        "test_setup.py::test_a_copied_checkout_gets_its_own",
+    ),
+    fault(
         "a gate on a revision that is none",
         'refused: `--rev ""` passes nothing',
         "commands/test_compare.py::test_a_gate_does_not_pass_on_a_revision_that_is_none",
@@ -300,6 +333,22 @@ SILENCE = (
 # --- stuck, or work lost ------------------------------------------------------------------------
 
 STUCK = (
+    fault(
+        "`make setup` killed at any moment; two at once; a Python without python3-venv",
+        "the next one makes a whole environment; one line names the package",
+        "test_setup.py::test_killed_at_any_moment_and_again",
+        "test_setup.py::test_two_at_once",
+        "test_setup.py::test_without_what_makes_environments",
+    ),
+    fault(
+        "a dvc killed while it writes dvc.lock or its own lock, or that nobody reaped",
+        "`make repro` mends both first, and dvc goes on",
+        "doctor/test_locks.py::test_killed_while_it_wrote_its_lock",
+        "doctor/test_locks.py::test_killed_while_it_wrote_dvc_lock",
+        "doctor/test_locks.py::test_a_lock_file_cut_off_anywhere",
+        "doctor/test_locks.py::test_a_lock_file_that_is_just_being_written_stays",
+        "doctor/test_locks.py::test_a_killed_dvc_that_nobody_asked_about",
+    ),
     fault(
         "SIGTERM, SIGINT, to the parent or the group, while workers train",
         "ends within 2 s, without a traceback; finished splits are kept",
@@ -347,6 +396,9 @@ TRACEBACKS = (
         "a password in an address, of a mirror, a redirect, a server",
         "masked wherever it would be shown",
         "tracking/test_server.py::test_no_password_is_shown",
+        "datasets/test_download.py::test_no_password_is_printed",
+        "core/test_errors.py::test_no_password_is_left",
+        "core/test_errors.py::test_no_password_is_left_where_nobody_thought_of_the_error",
     ),
     fault(
         "files and answers that are none: params.yaml, results, headers, variables, "
@@ -376,6 +428,15 @@ TRACEBACKS = (
 # --- whatever it is given -----------------------------------------------------------------------
 
 BESIDES = (
+    fault(
+        "a class of one row; a byte order mark, CR at line ends; a project without git",
+        "read, or a remedy that can be carried out",
+        "test_splits.py::test_a_class_of_one_row_is_refused_with_a_remedy_that_works",
+        "datasets/test_sonar.py::test_a_byte_order_mark_is_no_data",
+        "datasets/test_sonar.py::test_reads_numbers_and_labels",
+        "datasets/test_real_data.py::test_a_malformed_file_is_corrected_where_it_comes_from",
+        "doctor/test_locks.py::test_a_project_that_was_downloaded_as_an_archive",
+    ),
     fault(
         "links in data/",
         "nothing is written or removed through them",
