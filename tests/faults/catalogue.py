@@ -168,7 +168,7 @@ TRAINING = (
     fault(
         "dvc.lock truncated or with a conflict; params.yaml with a tab or a key twice",
         "an error with file and line",
-        "doctor/test_workspace.py::test_a_lock_file_with_a_conflict",
+        "doctor/test_locks.py::test_a_lock_file_with_a_conflict_is_a_persons",
         "core/test_config.py::test_yaml_errors_name_line_and_column",
     ),
     fault(
