@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from foldwise.core.endings import status_of
 from foldwise.core.environment import choose_target, without_telemetry
-from foldwise.core.errors import ConfigError
+from foldwise.core.errors import ConfigError, UsageError
 
 
 def run_stage(main: Callable[..., None], key: str = "", example: str = "") -> NoReturn:
@@ -61,9 +61,17 @@ def exit_after(
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _stop)
-    if status := status_of(choose_target) or status_of(work):
+    if status := status_of(_prepare) or status_of(work):
         sys.exit(status)
     done(0)
+
+
+def _prepare() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("this folder is not there any more; change into one that is") from None
+    choose_target()
 
 
 def run_own_source() -> None:
