@@ -274,6 +274,7 @@ SILENCE = (
         "datasets/test_download.py::test_the_stand_in_never_takes_the_place_of_real_data",
         "commands/test_notices.py::test_results_and_doctor",
         "commands/test_notices.py::test_track",
+        "commands/test_notices.py::test_the_report",
     ),
     fault(
         "variables for uv, pip, venv, conda, Python of another environment",
