@@ -67,12 +67,12 @@ def mirror() -> None:
     from foldwise import reporting
     from foldwise.core import config, paths
     from foldwise.core.environment import Environment
-    from foldwise.tracking import summary, tracker
+    from foldwise.tracking import tracker
 
     settings, root = config.load(), Path.cwd()
     charts = reporting.PngCharts(settings, root)
     done = tracker.track(settings, root, Environment.read(), charts)
-    summary.write_marker(paths.TRACKED, done)
+    done.write_marker(paths.TRACKED)
     print(done)
 
 

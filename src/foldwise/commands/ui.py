@@ -36,7 +36,8 @@ def run(
             return
         from foldwise.tracking import store
 
-        store.prepare(uri, environment)  # or the server and the follower would both make it
+        with store.opened(uri, environment):  # or the server and the follower would both make it
+            pass
     if not place.is_built(uri):
         print("no MLflow store yet: `foldwise track` builds it from runs/", file=sys.stderr)
     print(f"http://127.0.0.1:{port}", file=sys.stderr, flush=True)

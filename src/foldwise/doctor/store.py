@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import pandas as pd
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus, Run
@@ -30,7 +29,7 @@ from foldwise.tracking import experiments, live, origin, place, records, store
 from foldwise.tracking.experiments import RUNNING, STUDY
 from foldwise.tracking.live import LIVE
 from foldwise.tracking.origin import BACKFILLED, Origin
-from foldwise.tracking.records import CREATED, OUTPUTS, FolderSource
+from foldwise.tracking.records import CREATED, CURRENT, OUTPUTS, FolderSource
 
 DAY = 86_400  # seconds after which nobody writes a run any more, wherever it is
 
@@ -53,8 +52,8 @@ def examine(settings: Config, root: Path, environment: Environment, track: Fix) 
         if path is not None and _is_held(path):
             return [Finding(f"{uri}: a `track` is at work, so the store was not looked at; wait")]
         with store.opened(uri, environment) as opened:
-            table = experiments.table(uri, environment=environment)
-            state = State(settings, root, environment, uri, opened.client, sources, table, track)
+            runs = experiments.search(opened.client, experiments.studies(opened.client), "")
+            state = State(settings, root, environment, uri, opened.client, sources, runs, track)
             findings = [*state.unfinished(), *state.not_mirrored(), *state.without_results()]
         return findings + (_files(path) if path is not None else [])
     except TrackingError as error:
@@ -71,13 +70,15 @@ class State:
     uri: str
     client: MlflowClient
     sources: list[FolderSource]
-    table: pd.DataFrame
+    runs: list[Run]
     track: Fix
 
     def unfinished(self) -> Iterator[Finding]:
         """Runs that are RUNNING though nothing is at work on them, and no `track` will finish."""
         ours = {source.outputs for source in self.sources}
-        for run in self._with(status=RUNNING):
+        for run in self.runs:
+            if run.info.status != RUNNING:
+                continue
             parent = run.data.tags.get(MLFLOW_PARENT_RUN_ID)
             if run.data.tags.get(OUTPUTS) in ours or self._is_at_work(run):
                 continue
@@ -122,17 +123,11 @@ class State:
         """Whether it is the project's own store, which no other project writes to."""
         return self.uri == place.store_uri(self.root)
 
-    def _with(self, **columns: str) -> list[Run]:
-        """The runs whose line in the table has these values."""
-        if self.table.empty:
-            return []
-        chosen = (self.table[list(columns)] == pd.Series(columns)).all(axis=1)
-        return [self.client.get_run(identity) for identity in self.table["run_id"][chosen]]
-
     def _current(self) -> list[Run]:
         """The variants' complete runs that the store shows as the project's own."""
-        runs = self._with(current="true", role="variant")
-        return [run for run in runs if run.info.status != RUNNING]
+        shown = {"role": "variant", CURRENT: "true"}.items()
+        runs = [run for run in self.runs if run.info.status != RUNNING]
+        return [run for run in runs if shown <= run.data.tags.items()]
 
     def _is_at_work(self, run: Run) -> bool:
         """Whether something may still be writing a run; where that cannot be known, for a day.

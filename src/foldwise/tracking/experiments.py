@@ -1,10 +1,8 @@
 """The experiments and runs of a store: made, found, deleted. An experiment is a study."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -18,6 +16,7 @@ STUDY = "foldwise.study"  # tag of an experiment that is one
 KIND = "custom_model_development"  # the views that the MLflow UI gives it: runs, not traces
 PAGE = 1000
 RUNNING = "RUNNING"
+PRESENT = f"tags.role = 'variant' AND tags.`{CURRENT}` = 'true'"
 
 
 # --- experiments ------------------------------------------------------------------------------
@@ -68,6 +67,12 @@ def identity(entry: Entry, parent: str | None) -> dict[str, str]:
     return tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
 
 
+def created(run: Run) -> int:
+    """When a run was made, for putting duplicates in order; 0 where nothing says it."""
+    said = run.data.tags.get(CREATED, "")
+    return int(said) if said.isdecimal() else 0
+
+
 def search(client: MlflowClient, experiments: Sequence[str], condition: str) -> list[Run]:
     """All runs that are not deleted and meet a condition."""
     if not experiments:
@@ -107,21 +112,19 @@ def retire(client: MlflowClient, run: Run) -> None:
 
 
 def supersede(
-    client: MlflowClient, experiments: Sequence[str], valid: Iterable[str], waiting: Iterable[str]
+    client: MlflowClient,
+    experiments: Sequence[str],
+    valid: Collection[str],
+    waiting: Collection[str],
 ) -> int:
     """Mark results that the project no longer has as history; how many runs that were.
 
-    Args:
-        client: of the store.
-        experiments: ids.
-        valid: outputs that the project has.
-        waiting: variants without results, whose runs stay as they are.
+    Those of `valid` outputs stay, and those of `waiting` variants, which have no results now.
     """
-    valid, waiting, superseded = set(valid), set(waiting), 0
-    current = f"tags.role = 'variant' AND tags.`{CURRENT}` = 'true'"
-    for parent in search(client, experiments, current):
+    superseded = 0
+    for parent in search(client, experiments, PRESENT):
         tags = parent.data.tags
-        if tags.get(OUTPUTS) in valid or tags["variant"] in waiting:
+        if tags.get(OUTPUTS) in valid or tags.get("variant") in waiting:
             continue
         children = search(client, [parent.info.experiment_id], of_parent(parent.info.run_id))
         for run in (*children, parent):
@@ -130,28 +133,12 @@ def supersede(
     return superseded
 
 
-def table(uri: str, environment: Environment, study: str | None = None) -> pd.DataFrame:
-    """Every run of a store, or of one study: a line each, with its tags and latest metrics.
-
-    Columns: run_id, study, variant, role, split, status, current, spec, outputs, metrics.*.
+def shown(uri: str, environment: Environment) -> dict[str, str]:
+    """The ids of the runs that show the present results of variants, by variant.
 
     Raises:
         TrackingError: the store is not there, cannot be reached or read.
     """
-    with store.reading(uri, environment):
-        client = MlflowClient(uri)
-        return pd.DataFrame([_line(run) for run in search(client, studies(client, study), "")])
-
-
-def _line(run: Run) -> dict[str, Any]:
-    tags = run.data.tags
-    names = ("study", "variant", "role", "split")
-    return {
-        "run_id": run.info.run_id,
-        **{name: tags.get(name) for name in names},
-        "status": run.info.status,
-        "current": tags.get(CURRENT),
-        "spec": tags.get(SPEC),
-        "outputs": tags.get(OUTPUTS),
-        **{f"metrics.{key}": value for key, value in sorted(run.data.metrics.items())},
-    }
+    with store.opened(uri, environment, write=False) as opened:
+        runs = search(opened.client, studies(opened.client), PRESENT)
+    return {run.data.tags["variant"]: run.info.run_id for run in runs if "variant" in run.data.tags}

@@ -1,29 +1,19 @@
 """The address of a model → the model, ready to be asked."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import mlflow
 import mlflow.pyfunc
 import numpy as np
 from mlflow.exceptions import MlflowException
 
-from foldwise.core.environment import TRACKING, Environment
+from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
 from foldwise.tracking import place, store
 from foldwise.tracking.predictor import Predictor
 
 
 def load(address: str, root: Path, environment: Environment) -> Predictor:
-    """A model that `track` has logged.
-
-    Args:
-        address: `models:/<study>@champion`, `runs:/<id>/model`, any other address that MLflow
-            knows, or a model's folder.
-        root: the project's root.
-        environment: where the store is.
+    """A model that `track` has logged, by an address that MLflow knows, or by its folder.
 
     Raises:
         TrackingError: there is none, or not one of foldwise.
@@ -31,20 +21,8 @@ def load(address: str, root: Path, environment: Environment) -> Predictor:
     if ":/" not in address:  # a folder: no store is asked
         return _predictor(address)
     uri = place.store_uri(root, environment)
-    with store.reading(uri, environment), _looked_up_at(uri):
+    with store.opened(uri, environment, write=False):
         return _predictor(address)
-
-
-@contextmanager
-def _looked_up_at(uri: str) -> Iterator[None]:
-    """Where MLflow looks addresses up: global, and kept in an environment variable."""
-    before = os.environ.get(TRACKING)
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # removes the variable
-        os.environ.update({} if before is None else {TRACKING: before})
 
 
 def _predictor(address: str) -> Predictor:

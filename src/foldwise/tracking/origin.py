@@ -13,25 +13,15 @@ RESULTS = ("dvc.lock", "metrics", "comparisons", "plots", "reports", "dvc_plots"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where tracked results come from.
+    """Where tracked results come from."""
 
-    Attributes:
-        user: who tracked them.
-        command: with what.
-        commit: "" where there is no git.
-        dirty: whether there were uncommitted changes, other than to results.
-        experiment: of DVC; "" for none.
-        baseline_rev: the commit that it started from.
-        backfilled: whether they are of a commit, and not of a workspace.
-    """
-
-    user: str
-    command: str
-    commit: str = ""
-    dirty: bool = False
-    experiment: str = ""
-    baseline_rev: str = ""
-    backfilled: bool = False
+    user: str  # who tracked them
+    command: str  # with what
+    commit: str = ""  # none where there is no git
+    dirty: bool = False  # with uncommitted changes, other than to results
+    experiment: str = ""  # of DVC
+    baseline_rev: str = ""  # the commit that it started from
+    backfilled: bool = False  # of a commit, not of a workspace
 
     @property
     def tags(self) -> dict[str, str]:

@@ -15,12 +15,8 @@ def track(
 ) -> Summary:
     """Mirror the runs of all declared variants to the MLflow store; twice adds nothing.
 
-    Args:
-        config: its variants are mirrored; runs of others become history.
-        root: the project's root.
-        environment: where the store is, and which DVC experiment runs.
-        charts: variant → file name → PNG, shown with the variant's run. Another process
-            calls it: a function of a module, or what else pickle can send.
+    Runs of other variants become history. `charts` draws what is shown with a variant's run, in
+    another process: a function of a module, or what else pickle can send.
 
     Raises:
         TrackingError: the store cannot be reached, read or written; what is on disk is safe,
@@ -28,8 +24,8 @@ def track(
         DamagedError: a run folder is damaged.
     """
     without_telemetry()
-    with workshop.opened() as opened:
-        opened.draw_with(charts)  # first: its process imports torch while this one imports mlflow
+    # First: its process imports torch while this one imports mlflow.
+    with workshop.opened(charts) as opened:
         return _track(config, root.resolve(), environment, opened)
 
 
