@@ -242,7 +242,8 @@ def _create_missing(store: Store, source: JournalSource, runs: dict[str, Run]) -
     experiment = experiments.of_study(store, source.study, [source])
     for entry in missing:
         parent = None if entry.role == "variant" else runs[source.spec].info.run_id
-        run = experiments.create(store.client, experiment, entry, {LIVE: source.attempt}, parent)
+        tags = {**source.origin.tags, LIVE: source.attempt}
+        run = experiments.create(store.client, experiment, entry, tags, parent)
         params = [Param(key, value) for key, value in entry.params.items()]
         store.client.log_batch(run.info.run_id, params=params)
         runs[entry.spec] = run

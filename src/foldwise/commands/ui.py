@@ -17,7 +17,9 @@ examples:
 
 
 def run(
-    port: Annotated[int, typer.Option(metavar="PORT", help="On 127.0.0.1.")] = 5000,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, metavar="PORT", help="On 127.0.0.1.")
+    ] = 5000,
     follow: Annotated[
         bool, typer.Option("--follow", help="Run `track --follow` at the same time.")
     ] = False,

@@ -29,7 +29,7 @@ from foldwise.tracking import experiments, live, origin, place, records, store
 from foldwise.tracking.experiments import RUNNING, STUDY
 from foldwise.tracking.live import LIVE
 from foldwise.tracking.origin import BACKFILLED, Origin
-from foldwise.tracking.records import CREATED, CURRENT, OUTPUTS, FolderSource
+from foldwise.tracking.records import CURRENT, OUTPUTS, FolderSource
 
 DAY = 86_400  # seconds after which nobody writes a run any more, wherever it is
 
@@ -76,20 +76,18 @@ class State:
     def unfinished(self) -> Iterator[Finding]:
         """Runs that are RUNNING though nothing is at work on them, and no `track` will finish."""
         ours = {source.outputs for source in self.sources}
-        for run in self.runs:
-            if run.info.status != RUNNING:
-                continue
-            parent = run.data.tags.get(MLFLOW_PARENT_RUN_ID)
-            if run.data.tags.get(OUTPUTS) in ours or self._is_at_work(run):
-                continue
-            if parent and self.client.get_run(parent).info.status == RUNNING:
-                continue  # goes with its parent
-            tags, identity = run.data.tags, run.info.run_id
+        runs = {run.info.run_id: run for run in self.runs if run.info.status == RUNNING}
+        for identity, run in runs.items():
+            tags = run.data.tags
+            if not {LIVE, OUTPUTS} & tags.keys() or tags.get(OUTPUTS) in ours:
+                continue  # somebody's own, or `track` completes it
+            if tags.get(MLFLOW_PARENT_RUN_ID) in runs or self._is_at_work(run):
+                continue  # goes with its parent, if that goes
             text = (
-                f"{self.uri}: run {identity} of {tags.get('variant')} is RUNNING, and nothing is "
-                "at work on it; delete it with its children"
+                f"{self.uri}: run {identity} of {tags.get('variant', run.info.run_name)} is "
+                "RUNNING, and nothing is at work on it; delete it with its children"
             )
-            if BACKFILLED in tags:
+            if BACKFILLED in tags and "git_commit" in tags:
                 text += f" (or `foldwise track --rev {tags['git_commit'][:7]}` completes it)"
             yield Finding(text, functools.partial(_retire, self.uri, self.environment, identity))
 
@@ -106,7 +104,8 @@ class State:
         there = {source.outputs for source in self.sources}
         names = {source.name for source in self.sources}
         for run in self._current():
-            name, study = run.data.tags["variant"], run.data.tags["study"]
+            name = run.data.tags.get("variant", str(run.info.run_name))
+            study = run.data.tags.get("study")
             if run.data.tags.get(OUTPUTS) in there:
                 continue
             text = f"{self.uri}: shows results of {name} as current that"
@@ -135,7 +134,7 @@ class State:
         No other `track` is writing to a database while this process has it open. A training that
         is shown while it goes on holds the lock of its journal.
         """
-        is_new = time.time() - int(run.data.tags.get(CREATED, 0)) / 1e9 < DAY
+        is_new = time.time() - experiments.created(run) / 1e9 < DAY
         if LIVE in run.data.tags:
             return is_new and not self._has_ended(run)
         return is_new and place.database(self.uri) is None
@@ -145,7 +144,7 @@ class State:
         attempt = run.data.tags[LIVE]
         if not live.is_of(attempt, self.root):
             return False  # perhaps a queued experiment's, whose journal is elsewhere
-        written = journal.read(self.root / paths.journal(run.data.tags["variant"]))
+        written = journal.read(self.root / paths.journal(run.data.tags.get("variant", "")))
         if written is None or written.status != journal.RUNNING:
             return True
         return attempt != live.attempt(self.root, written.facts.started)

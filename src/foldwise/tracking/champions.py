@@ -25,6 +25,7 @@ from foldwise.results.comparisons import Pair
 from foldwise.tracking import origin, place, store
 from foldwise.tracking.experiments import created
 from foldwise.tracking.mirror import REFIT_NAME
+from foldwise.tracking.origin import UNKNOWN
 from foldwise.tracking.place import CHAMPION
 from foldwise.tracking.records import CURRENT, OUTPUTS, FolderSource, text
 from foldwise.tracking.store import PassingError
@@ -80,11 +81,16 @@ class Registered:
         source = next((each for each in sources if each.name == self.baseline), sources[0])
         description = notes.model(source.manifest, CHAMPION)[:LONGEST]
         model = _model(self.client, self.name)
+        others = [] if model else [m for m in _models(self.client) if m.tags[STUDY] == self.name]
+        if others:  # programs ask for it by its name
+            self.client.rename_registered_model(others[0].name, self.name)
+            self.summary.notes.append(f"{others[0].name}: is called {self.name} again")
+            model = _model(self.client, self.name)
         if model is None:
             with store.tolerating("RESOURCE_ALREADY_EXISTS"):  # another `track` was faster
                 self.client.create_registered_model(self.name, {STUDY: self.name}, description)
             return
-        if STUDY not in model.tags:
+        if model.tags.get(STUDY) != self.name:
             self.client.set_registered_model_tag(self.name, STUDY, self.name)
         if source.current and model.description != description:
             self.client.update_registered_model(self.name, description)
@@ -198,12 +204,15 @@ class Registered:
         target = held.get(succession.variant)
         if target is None or (champion and champion.version == target.version):
             return
+        if champion and holder is None:  # somebody's own model
+            return
         why = short = notes.FIRST if holder is None else notes.FOLLOWS
         if succession.pair and comparison:
             why = notes.better(succession.pair, comparison)
             short = notes.better_in_short(succession.pair, comparison)
         version = f"{self.name}: version {target.version} ({succession.variant})"
-        obstacle = unclean(self.sources[0].origin.tags)
+        revised = self.client.get_model_version(self.name, target.version)
+        obstacle = unclean(revised.tags) or _undecided(self.sources[0].origin.tags)
         if champion and (champion.tags.get(BY) != TRACK or UNTIL in champion.tags):
             obstacle = (
                 f"version {champion.version} was made champion by hand; `foldwise promote` moves it"
@@ -229,10 +238,7 @@ def supersede(
 
 def studies(client: MlflowClient) -> list[str]:
     """The names of all registered models that are studies."""
-    models = store.pages(
-        lambda token: client.search_registered_models(max_results=PAGE, page_token=token)
-    )
-    return [model.name for model in models if STUDY in model.tags]
+    return [model.name for model in _models(client)]
 
 
 class Succession(NamedTuple):
@@ -305,11 +311,7 @@ def _present(client: MlflowClient, study: str, variant: str) -> ModelVersion:
 
 
 def unclean(origin: Mapping[str, str]) -> str:
-    """Why results of this origin do not become champion, with the remedy; "" where they may.
-
-    Args:
-        origin: tags of a version, or the context of a `track`.
-    """
+    """Why a version with these tags does not become champion, and the remedy; "" where it may."""
     if experiment := origin.get("experiment"):
         return (
             f"it is of the DVC experiment {experiment}; `dvc exp apply {experiment}`, commit and "
@@ -317,6 +319,20 @@ def unclean(origin: Mapping[str, str]) -> str:
         )
     if origin.get("dirty") == "true":
         return "tracked with uncommitted changes; commit them and `foldwise track`"
+    if origin.get("dirty") == UNKNOWN:
+        return (
+            "tracked while git could not say whether there were uncommitted changes; see to it "
+            "that `git status` works here, then `foldwise track`"
+        )
+    return ""
+
+
+def _undecided(context: Mapping[str, str]) -> str:
+    """Why this `track` must not decide who is champion; "" where it may."""
+    if experiment := context.get("experiment"):
+        return f"`foldwise track` outside of the DVC experiment {experiment} decides"
+    if unclean(context):
+        return "`foldwise track` without uncommitted changes decides"
     return ""
 
 
@@ -364,6 +380,14 @@ def _close(client: MlflowClient, study: str) -> None:
 def _champion(client: MlflowClient, study: str) -> ModelVersion | None:
     number = client.get_registered_model(study).aliases.get(CHAMPION)
     return None if number is None else client.get_model_version(study, str(number))
+
+
+def _models(client: MlflowClient) -> list[RegisteredModel]:
+    """All that are studies."""
+    models = store.pages(
+        lambda token: client.search_registered_models(max_results=PAGE, page_token=token)
+    )
+    return [model for model in models if STUDY in model.tags]
 
 
 def _model(client: MlflowClient, study: str) -> RegisteredModel | None:

@@ -4,11 +4,11 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Experiment, LifecycleStage, Run, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from foldwise.core.environment import Environment
-from foldwise.tracking import place, store
+from foldwise.tracking import place, server, store
 from foldwise.tracking.records import CREATED, CURRENT, OUTPUTS, SPEC, Entry, FolderSource, Source
 from foldwise.tracking.store import Store
 
@@ -28,13 +28,14 @@ def of_study(opened: Store, study: str, sources: Iterable[Source]) -> str:
     mine = [source for source in sources if source.study == study]
     editions = sorted({source.dataset.edition for source in mine})
     tags = {STUDY: study, "edition": ", ".join(editions), "mlflow.experimentKind": KIND}
-    experiment = client.get_experiment_by_name(study)
+    experiment = found(client, study)
     if experiment is None:
         with store.tolerating("RESOURCE_ALREADY_EXISTS"):
             client.create_experiment(study, f"{location}/{study}" if location else None, tags)
-        experiment = client.get_experiment_by_name(study)
-    assert experiment is not None  # made above
-    if experiment.lifecycle_stage == "deleted":
+        experiment = found(client, study)
+    if experiment is None:
+        raise server.trouble(opened.uri, f"does not have the experiment that it made: {study}")
+    if experiment.lifecycle_stage == LifecycleStage.DELETED:
         with store.tolerating("RESOURCE_DOES_NOT_EXIST"):
             client.restore_experiment(experiment.experiment_id)
     current = any(source.current for source in mine)
@@ -44,10 +45,24 @@ def of_study(opened: Store, study: str, sources: Iterable[Source]) -> str:
     return str(experiment.experiment_id)
 
 
-def studies(client: MlflowClient, study: str | None = None) -> list[str]:
-    """The ids of the experiments that are studies, or of one study's."""
-    experiments = [e for e in client.search_experiments(max_results=PAGE) if STUDY in e.tags]
-    return [str(e.experiment_id) for e in experiments if study in (None, e.name)]
+def found(client: MlflowClient, study: str) -> Experiment | None:
+    """A study's experiment: whatever it is called now, and deleted ones last."""
+    named = client.get_experiment_by_name(study)
+    tagged = client.search_experiments(ViewType.ALL, PAGE, f"tags.`{STUDY}` = '{study}'")
+    there = [each for each in (named, *tagged) if each and each.experiment_id]
+
+    def preference(experiment: Experiment) -> tuple[bool, bool, bool, int]:
+        deleted = experiment.lifecycle_stage == LifecycleStage.DELETED
+        is_ours, is_named = STUDY in experiment.tags, experiment.name == study
+        return deleted, not is_ours, not is_named, int(experiment.experiment_id)
+
+    return min(there, key=preference, default=None)
+
+
+def studies(client: MlflowClient) -> list[str]:
+    """The ids of the experiments that are studies."""
+    experiments = client.search_experiments(max_results=PAGE)
+    return [str(e.experiment_id) for e in experiments if STUDY in e.tags]
 
 
 # --- runs -------------------------------------------------------------------------------------
@@ -62,7 +77,7 @@ def create(
 
 
 def identity(entry: Entry, parent: str | None) -> dict[str, str]:
-    """The tags of a run that say what it is."""
+    """The tags of a run that say what it is, which never change."""
     tags = {**entry.tags, SPEC: entry.spec, "role": entry.role}
     return tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
 
@@ -85,8 +100,8 @@ def search(client: MlflowClient, experiments: Sequence[str], condition: str) -> 
 
 
 def of_results(source: Source) -> str:
-    """The condition that all runs of these results meet."""
-    return f"tags.variant = '{source.name}' AND tags.`{OUTPUTS}` = '{source.outputs}'"
+    """The condition that all runs and models of these results meet."""
+    return f"tags.`{OUTPUTS}` = '{source.outputs}'"
 
 
 def of_parent(parent: str) -> str:
@@ -94,11 +109,31 @@ def of_parent(parent: str) -> str:
     return f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
 
 
+def models(client: MlflowClient, experiment: str, source: Source) -> set[str]:
+    """The ids of the models of these results."""
+    found = store.pages(
+        lambda token: client.search_logged_models(
+            [experiment], of_results(source), page_token=token
+        )
+    )
+    return {model.model_id for model in found}
+
+
+def models_shown(runs: Iterable[Run]) -> set[str]:
+    """The ids of the models that runs show."""
+    return {output.model_id for run in runs if run.outputs for output in run.outputs.model_outputs}
+
+
 def is_complete(client: MlflowClient, source: FolderSource) -> bool:
     """Whether a store has these results whole, each run once and none unfinished."""
-    runs = search(client, studies(client, source.study), of_results(source))
-    whole = len(runs) == 1 + len(source.splits)
-    return whole and all(run.info.status != RUNNING for run in runs)
+    experiment = found(client, source.study)
+    if experiment is None or experiment.lifecycle_stage == LifecycleStage.DELETED:
+        return False
+    identity = str(experiment.experiment_id)
+    runs = search(client, [identity], of_results(source))
+    whole = len(runs) == 1 + len(source.splits) == len({run.data.tags.get(SPEC) for run in runs})
+    finished = all(run.info.status != RUNNING for run in runs)
+    return whole and finished and models_shown(runs) <= models(client, identity, source)
 
 
 def retire(client: MlflowClient, run: Run) -> None:

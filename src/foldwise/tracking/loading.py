@@ -4,11 +4,10 @@ from pathlib import Path
 
 import mlflow.pyfunc
 import numpy as np
-from mlflow.exceptions import MlflowException
 
 from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
-from foldwise.tracking import place, store
+from foldwise.tracking import place, server, store
 from foldwise.tracking.predictor import Predictor
 
 
@@ -22,13 +21,14 @@ def load(address: str, root: Path, environment: Environment) -> Predictor:
         return _predictor(address)
     uri = place.store_uri(root, environment)
     with store.opened(uri, environment, write=False):
-        return _predictor(address)
+        silence = server.trouble(uri, f"has not sent {address} in {server.LOAD_SECONDS} s")
+        return server.within(server.LOAD_SECONDS, lambda: _predictor(address), silence)
 
 
 def _predictor(address: str) -> Predictor:
     try:
         model = mlflow.pyfunc.load_model(address)
-    except MlflowException as error:
+    except Exception as error:  # of MLflow, of torch, of what a server sent
         raise TrackingError(
             f"{address}: {error}; the MLflow UI shows the models that there are, and `foldwise "
             "track` adds those of the results in runs/"

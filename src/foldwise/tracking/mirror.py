@@ -50,6 +50,7 @@ REFIT_NAME = split_name(REFIT, REFIT)
 CHARTS = "charts"  # folder of a variant's pictures
 MODEL = "model"  # name of a run's model: runs:/<id>/model
 DIGEST = 16  # of a data set: MLflow takes 36 characters; the whole one is a tag
+OF_MACHINE = {"device", "workers", "threads"}  # tags that differ where results were made again
 ATTEMPTS = 3  # at one variant, where another process is in the way
 Done = TypeVar("Done")
 
@@ -124,14 +125,16 @@ class VariantMirror:
         """Have a run of the variant and of each split, with its points; order what is missing."""
         found = self._search()
         self._whole = self._is_whole(found)
+        self._whole &= experiments.models_shown(found) <= self._models_there()
         if not self._whole:
             if self.source.splits and self.models is None:  # there are none of one that failed
                 self.models = self.workshop.models(self.source.folder.path)
             found = self._settle(found)
-        self._found, self._runs = _by_spec(found), {}
+        self._found, self._runs = self._by_spec(found), {}
         parent = None
         for entry in self._entries:
             run = self._runs[entry.spec] = self._claim(entry, parent)
+            self._mend(run, entry)
             parent = parent or run.info.run_id
         for entry, split in zip(self._entries[1:], self.source.splits, strict=True):
             run = self._runs[entry.spec]
@@ -173,9 +176,20 @@ class VariantMirror:
         return [self.source.parent, *map(self.source.child, range(len(self.source.splits)))]
 
     def _search(self) -> list[Run]:
-        """All runs of this variant with these results."""
-        condition = experiments.of_results(self.source)
-        return experiments.search(self.store.client, [self.experiment], condition)
+        """All runs of this variant with these results, also those whose tags somebody deleted."""
+        client, parents = self.store.client, set()
+        runs = experiments.search(client, [self.experiment], experiments.of_results(self.source))
+        if not self._is_whole(runs):
+            parents = {run.info.run_id for run in runs if self._spec(run) == self.source.spec}
+            parents |= {run.data.tags.get(MLFLOW_PARENT_RUN_ID, "") for run in runs}
+        family = [
+            run
+            for parent in parents - {""}
+            for condition in (experiments.of_parent(parent), f"attributes.run_id = '{parent}'")
+            for run in experiments.search(client, [self.experiment], condition)
+            if self._spec(run) == run.data.tags.get(SPEC, self._spec(run)) != ""
+        ]
+        return list({run.info.run_id: run for run in (*runs, *family)}.values())
 
     def _is_whole(self, runs: Sequence[Run]) -> bool:
         """Whether there is one complete run of each entry, and nothing else."""
@@ -183,14 +197,39 @@ class VariantMirror:
         return len(complete) == len(runs) == len(self._entries) and self._has_all(complete)
 
     def _has_all(self, runs: Iterable[Run]) -> bool:
-        return _by_spec(runs).keys() == {entry.spec for entry in self._entries}
+        return self._by_spec(runs).keys() == {entry.spec for entry in self._entries}
+
+    def _by_spec(self, runs: Iterable[Run]) -> dict[str, Run]:
+        return {self._spec(run): run for run in runs}
+
+    def _spec(self, run: Run) -> str:
+        """Which entry a run is of, also where somebody has deleted its tags; "" where of none."""
+        tags = run.data.tags
+        if tags.get(SPEC) in self._specs.values():
+            return tags[SPEC]
+        is_parent = tags.get("role") == "variant"
+        name = self.source.name if is_parent else tags.get("split", run.info.run_name)
+        return self._specs.get(name, "")
+
+    @cached_property
+    def _specs(self) -> dict[str, str]:
+        return {entry.name: entry.spec for entry in self._entries}
+
+    def _mend(self, run: Run, entry: Entry) -> None:
+        """Give a run the tags again that somebody has deleted or edited."""
+        tags, wanted = run.data.tags, {**experiments.identity(entry, None), OUTPUTS: entry.outputs}
+        wrong = {key for key, value in wanted.items() if tags.get(key) != value}
+        if lost := wrong - (tags.keys() & OF_MACHINE):
+            changes = [RunTag(key, wanted[key]) for key in sorted(lost)]
+            self.store.client.log_batch(run.info.run_id, tags=changes)
+            self.summary.mended += 1
 
     def _claim(self, entry: Entry, parent: str | None) -> Run:
         """The run of an entry: the one that there is, else the live view's, else a new one."""
         if entry.spec in self._found:
             return self._found[entry.spec]
         client, tags = self.store.client, {CURRENT: records.text(self.source.current)}
-        tags |= {OUTPUTS: entry.outputs}
+        tags |= {OUTPUTS: entry.outputs, **self.source.origin.tags}
         if entry.spec not in self.live:
             self.summary.created += 1
             return experiments.create(client, self.experiment, entry, tags, parent)
@@ -214,7 +253,7 @@ class VariantMirror:
             self._revise(run, entry, {})
             return
         refits = [self._runs[each.spec] for each in self._entries[1:] if each.name == REFIT_NAME]
-        for model in _all_shown(refits) - set(_shown(run)):
+        for model in experiments.models_shown(refits) - set(_shown(run)):
             self._show(run.info.run_id, model)
         self._finish(run, entry)
 
@@ -316,20 +355,21 @@ class VariantMirror:
 
     def _settle(self, runs: Sequence[Run]) -> list[Run]:
         """The runs that stay, one of each spec; the others go, and models that no run shows."""
-        models = self._logged() if runs else set()
-        kept: list[Run] = []
-        for run in sorted(runs, key=_preference):  # children before the parent, which shows
-            known = models if run.data.tags["role"] == "split" else _all_shown(kept)  # one of them
-            doubled = run.data.tags[SPEC] in _by_spec(kept) or len(_shown(run)) > 1
-            if not doubled and set(_shown(run)) <= known:
-                kept.append(run)
+        models = self._models_there() if runs else set()
+        kept: dict[str, Run] = {}
+        for run in sorted(runs, key=self._preference):  # children before the parent
+            spec, shown = self._spec(run), set(_shown(run))
+            # The parent shows one of theirs.
+            known = experiments.models_shown(kept.values()) if self._is_parent(run) else models
+            if spec and spec not in kept and len(shown) <= 1 and shown <= known:
+                kept[spec] = run
                 continue
             self.store.client.delete_run(run.info.run_id)
             self.summary.retired += 1
-        for model in models - _all_shown(kept):
+        for model in models - experiments.models_shown(kept.values()):
             with store.tolerating("RESOURCE_DOES_NOT_EXIST"):
                 self.store.client.delete_logged_model(model)
-        return kept
+        return list(kept.values())
 
     def _gather(self) -> None:
         """Look at what there is now, settled and under one parent.
@@ -343,22 +383,22 @@ class VariantMirror:
                 f"{place.shown(self.store.uri)}: runs of '{self.source.name}' went away meanwhile, "
                 f"as another `track` or a person deleted them; {place.SAFE}"
             )
-        self._runs = _by_spec(runs)
+        self._runs = self._by_spec(runs)
         parent = self._runs[self.source.spec].info.run_id
         for run in runs:
-            stray = run.data.tags.get(MLFLOW_PARENT_RUN_ID, parent) != parent
-            if stray and run.data.tags["role"] == "split":
+            if not self._is_parent(run) and run.data.tags.get(MLFLOW_PARENT_RUN_ID) != parent:
                 self.store.client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent)
 
-    def _logged(self) -> set[str]:
-        """The ids of this variant's models with these results."""
-        condition = experiments.of_results(self.source)
-        models = store.pages(
-            lambda token: self.store.client.search_logged_models(
-                [self.experiment], condition, page_token=token
-            )
-        )
-        return {model.model_id for model in models}
+    def _is_parent(self, run: Run) -> bool:
+        return self._spec(run) == self.source.spec
+
+    def _preference(self, run: Run) -> tuple[bool, bool, int, str]:
+        """Children first, of each complete runs first, then the oldest."""
+        running = run.info.status == RUNNING
+        return self._is_parent(run), running, experiments.created(run), run.info.run_id
+
+    def _models_there(self) -> set[str]:
+        return experiments.models(self.store.client, self.experiment, self.source)
 
 
 # --- helpers ----------------------------------------------------------------------------------
@@ -383,20 +423,6 @@ def patiently(uri: str, work: Callable[[], Done], again: Callable[[], Done] | No
 def _shown(run: Run) -> list[str]:
     """The ids of the models that a run shows."""
     return [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
-
-
-def _all_shown(runs: Iterable[Run]) -> set[str]:
-    return {model for run in runs for model in _shown(run)}
-
-
-def _by_spec(runs: Iterable[Run]) -> dict[str, Run]:
-    return {run.data.tags[SPEC]: run for run in runs}
-
-
-def _preference(run: Run) -> tuple[bool, bool, int, str]:
-    """Children first, of each complete runs first, then the oldest."""
-    is_parent, running = run.data.tags["role"] == "variant", run.info.status == RUNNING
-    return is_parent, running, experiments.created(run), run.info.run_id
 
 
 def _step(latest: Metric | None, value: float) -> int:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from foldwise.core import git
 from foldwise.core.environment import Environment
+from foldwise.core.errors import GitError
 
+UNKNOWN = "unknown"  # value of the tag `dirty` where git could not say
 BACKFILLED = "foldwise.backfilled"  # tag of runs whose results came from a commit
 RESULTS = ("dvc.lock", "metrics", "comparisons", "plots", "reports", "dvc_plots")
 
@@ -18,7 +20,7 @@ class Origin:
     user: str  # who tracked them
     command: str  # with what
     commit: str = ""  # none where there is no git
-    dirty: bool = False  # with uncommitted changes, other than to results
+    dirty: bool | None = False  # with uncommitted changes, other than to results; None: not known
     experiment: str = ""  # of DVC
     baseline_rev: str = ""  # the commit that it started from
     backfilled: bool = False  # of a commit, not of a workspace
@@ -26,13 +28,14 @@ class Origin:
     @property
     def tags(self) -> dict[str, str]:
         """As MLflow's tags; what is not known is left out."""
+        dirty = UNKNOWN if self.dirty is None else str(self.dirty).lower()
         tags = {
             "mlflow.user": self.user,
             "mlflow.source.name": self.command,
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": self.commit,
             "git_commit": self.commit,
-            "dirty": str(self.dirty).lower() if self.commit else "",
+            "dirty": dirty if self.commit or self.dirty is None else "",
             "experiment": self.experiment,
             "baseline_rev": self.baseline_rev,
             BACKFILLED: "true" if self.backfilled else "",
@@ -41,15 +44,20 @@ class Origin:
 
 
 def of_workspace(root: Path, environment: Environment) -> Origin:
-    """The origin of what lies in a workspace."""
-    commit = git.ask(root, "rev-parse", "HEAD")
-    excluded = [f":(exclude){path}" for path in RESULTS]
-    changes = git.ask(root, "status", "--porcelain", "--", ".", *excluded) if commit else ""
+    """The origin of what lies in a workspace; its root is absolute."""
+    commit, dirty = "", None
+    try:
+        commit = git.run(root, "rev-parse", "HEAD").strip()
+        excluded = [f":(exclude){path}" for path in RESULTS]
+        dirty = bool(git.run(root, "status", "--porcelain", "--", ".", *excluded))
+    except GitError:
+        if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+            dirty = False  # without git there is nothing that could be committed
     return Origin(
         user=user(),
         command="foldwise track",
         commit=commit,
-        dirty=bool(changes),
+        dirty=dirty,
         experiment=environment.experiment,
         baseline_rev=environment.baseline_rev,
     )

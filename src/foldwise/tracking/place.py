@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from foldwise.core import paths
-from foldwise.core.environment import Environment
+from foldwise.core.environment import TRACKING, Environment
 from foldwise.core.errors import TrackingError
 
 DATABASE = "mlflow.db"
@@ -20,7 +20,7 @@ def store_uri(root: Path, environment: Environment | None = None) -> str:
     """MLFLOW_TRACKING_URI, or the project's own SQLite database; never relative.
 
     Raises:
-        TrackingError: the project's path has a character that a database address cannot have.
+        TrackingError: it is not an address, or has a character that a database's cannot have.
     """
     root = paths.home(root)
     uri = environment.tracking_uri if environment else ""
@@ -28,6 +28,11 @@ def store_uri(root: Path, environment: Environment | None = None) -> str:
         return _sqlite(root / DATABASE)
     if uri.startswith(SQLITE):
         return _sqlite(root / uri.removeprefix(SQLITE))
+    if "://" not in uri and not uri.startswith("databricks"):
+        raise TrackingError(
+            f"{TRACKING}: '{shown(uri)}' is not an address; that of a server is like "
+            "http://127.0.0.1:5000, that of a database like sqlite:///mlflow.db"
+        )
     return uri
 
 
@@ -65,7 +70,7 @@ def ui_command(uri: str, port: int = 5000) -> list[str]:
 
 def shown(uri: str) -> str:
     """An address as it may be printed: without user and password."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
+    return re.sub(r"(//|^)[^/]*@", r"\1***@", uri)
 
 
 def _sqlite(path: Path) -> str:

@@ -56,7 +56,7 @@ class Entry:
     started: int
     finished: int
     status: str  # FINISHED or FAILED
-    tags: dict[str, str]  # fixed when the run is created, as are params
+    tags: dict[str, str]  # what it is and where it was made; fixed, as are params
     params: dict[str, str]
     facts: dict[str, float] = field(default_factory=dict)  # metrics that are logged once
     finals: dict[str, float] = field(default_factory=dict)  # metrics that may be revised
@@ -225,7 +225,6 @@ class Source(ABC):
     def _tags(self) -> dict[str, str]:
         data = self.dataset
         return {
-            **self.origin.tags,
             "study": self.study,
             "variant": self.name,
             "dataset": data.name,

@@ -21,6 +21,7 @@ from foldwise.tracking.place import SAFE, shown
 
 PROBE_SECONDS = 12  # name look-up, connections, both attempts: a dead server is known within them
 CALL_SECONDS = 60  # for a request with all its attempts, whatever the server does meanwhile
+LOAD_SECONDS = 600  # for a model
 BYTES_PER_SECOND = 100_000  # of an upload, at least
 PROBED = "/api/2.0/mlflow/experiments/search"  # /health knows neither database nor password
 PATIENCE = {  # MLflow's own defaults retry a dead server for four minutes
@@ -51,7 +52,7 @@ def probe(uri: str) -> None:
         TrackingError: no sensible answer within `PROBE_SECONDS`.
     """
     silence = f"does not answer within {PROBE_SECONDS} s: {ADDRESS}"
-    if problem := _within(PROBE_SECONDS, lambda: _problem(uri), trouble(uri, silence)):
+    if problem := within(PROBE_SECONDS, lambda: _problem(uri), trouble(uri, silence)):
         raise trouble(uri, problem)
 
 
@@ -79,20 +80,44 @@ class Patient:
         method = getattr(self._client, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
-            folders = (Path(text) for text in arguments if name.endswith("_artifacts"))
-            sizes = (file.stat().st_size for folder in folders for file in folder.rglob("*"))
-            patience = max(CALL_SECONDS, 2 * MLFLOW_HTTP_REQUEST_TIMEOUT.get())
-            seconds = patience + sum(sizes) / BYTES_PER_SECOND
+            seconds = max(CALL_SECONDS, 2 * MLFLOW_HTTP_REQUEST_TIMEOUT.get())
+            if name.endswith("_artifacts"):
+                files = Path(arguments[1]).rglob("*")
+                seconds += sum(file.stat().st_size for file in files) / BYTES_PER_SECOND
             silence = trouble(self._uri, f"stopped answering ({name} took {seconds:.0f} s)")
             try:
-                return _within(seconds, lambda: method(*arguments, **options), silence)
-            except (FoldwiseError, MlflowException):
-                raise
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                return within(seconds, lambda: method(*arguments, **options), silence)
+            except Exception as error:
+                of_connection = isinstance(error, OSError) and not isinstance(error, ValueError)
+                if of_connection or isinstance(error, FoldwiseError | MlflowException):
+                    raise
                 said = f"answers {name} with what is not MLflow's ({type(error).__name__}: {error})"
                 raise trouble(self._uri, f"{said[:300]}: see its log, or {ADDRESS}") from error
 
         return call
+
+
+def within(seconds: float, work: Callable[[], Given], otherwise: TrackingError) -> Given:
+    """What some work gives.
+
+    Raises:
+        TrackingError: it takes too long, however it spends its time; `otherwise`.
+    """
+    given: Future[Given] = Future()
+
+    def do() -> None:
+        try:
+            given.set_result(work())
+        except BaseException as error:
+            given.set_exception(error)
+
+    threading.Thread(target=do, daemon=True).start()
+    try:
+        return given.result(seconds)
+    except TimeoutError:
+        if given.done():  # the work's own
+            raise
+        raise otherwise from None
 
 
 @contextmanager
@@ -138,25 +163,6 @@ def _problem(uri: str) -> str:
     if status != requests.codes.ok or not _is_json(answer):
         return f"is there, but is not MLflow's (status {status} for {PROBED}): {ADDRESS}"
     return ""
-
-
-def _within(seconds: float, work: Callable[[], Given], otherwise: TrackingError) -> Given:
-    """What some work gives; raises `otherwise` if it takes too long, however it spends its time."""
-    given: Future[Given] = Future()
-
-    def do() -> None:
-        try:
-            given.set_result(work())
-        except BaseException as error:
-            given.set_exception(error)
-
-    threading.Thread(target=do, daemon=True).start()
-    try:
-        return given.result(seconds)
-    except TimeoutError:
-        if given.done():  # the work's own
-            raise
-        raise otherwise from None
 
 
 def _status(error: Exception) -> int | None:

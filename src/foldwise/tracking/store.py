@@ -66,11 +66,14 @@ class Store:
 
 def pages(search: Callable[[str | None], PagedList[Item]]) -> list[Item]:
     """All that a search of MLflow's gives; `search` takes the token of a page, None at first."""
-    items, token = [], None
-    while token != "":
-        page = search(token)
+    page = search(None)
+    items, tokens = list(page), set()
+    while page.token:
+        if page.token in tokens:  # it would go on for ever
+            raise MlflowException(f"page {page.token} comes after itself")
+        tokens.add(page.token)
+        page = search(page.token)
         items += page
-        token = page.token or ""
     return items
 
 

@@ -29,6 +29,7 @@ class Summary:
     repaired: int = 0  # that an earlier `track` left incomplete
     updated: int = 0  # complete ones whose scores, verdict or currency changed
     skipped: int = 0  # that were complete and right
+    mended: int = 0  # whose tags somebody had deleted or edited
     superseded: int = 0  # of results that the project no longer has
     retired: int = 0  # deleted: duplicates, and what is left of killed trainings
     registered: int = 0  # versions of registered models
