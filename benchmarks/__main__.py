@@ -22,7 +22,7 @@ EXAMPLES = """examples:
   python -m benchmarks --list                   their names
   python -m benchmarks --show                   every table of the results that there are
   python -m benchmarks --write-docs             docs/performance.md from them
-  python -m benchmarks.pipeline                 the whole `dvc repro`, stage by stage
+  python -m benchmarks.pipeline                 the whole pipeline, stage by stage
 """
 
 

@@ -65,6 +65,10 @@ FOLDWISE = (
         for repeats in (1, 3, 10, 30)
     ),
     Contender(
+        "foldwise-more-repeats", "foldwise", "foldwise_runs", "sonar_more", "all cores",
+        note="5 repeats in the store, 5 more",
+    ),
+    Contender(
         "foldwise-sonar-one-core", "foldwise, engine alone", "foldwise_runs", "sonar_one_core",
         "1 core", environ={"OMP_NUM_THREADS": "1"},
     ),

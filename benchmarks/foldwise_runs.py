@@ -1,9 +1,12 @@
 """foldwise itself: the path that `pipeline/train.py` takes, and the engine alone on one core."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -17,6 +20,7 @@ from foldwise.core.environment import Environment
 from foldwise.datasets.prepared import Dataset
 from foldwise.engine import cross_validation
 from foldwise.engine.learners import Learner, learner_of
+from foldwise.engine.store import Store
 from foldwise.numerics.split import Split
 from foldwise.results.runs import Run
 from foldwise.splits import splits_of
@@ -24,10 +28,14 @@ from foldwise.splits import splits_of
 NO_DIGEST = "0" * 64  # nothing here is compared with a file
 
 
-def cross_validate(variant: Variant, data: Dataset, environment: Environment) -> Run:
+def cross_validate(
+    variant: Variant, data: Dataset, environment: Environment, store: Store | None = None
+) -> Run:
     """The whole path: plan, worker processes, evaluation, tables; `refit` included."""
     table = workloads.table(variant, data)
-    return cross_validation.cross_validate(variant, data, table, NO_DIGEST, environment)
+    return cross_validation.cross_validate(
+        variant, data, table, NO_DIGEST, environment, store=store
+    )
 
 
 def sonar(size: Size, repeats: int) -> Outcome:
@@ -52,6 +60,29 @@ def cifar(size: Size) -> Outcome:
         steps = sum(-(-len(split.train) // CIFAR_BATCH) for split in plan)
         runs.take(name, steps, variant, data)
     return runs.outcome()
+
+
+def sonar_more(size: Size) -> Outcome:
+    """3 variants: CPU seconds of 10 repeats, from nothing and where 5 are in the store."""
+    data, environment = workloads.sonar(), Environment.read()
+    cross_validate(workloads.sonar_variant("sonar-baseline", 2), data, environment)
+
+    def seconds(repeats: int, store: Store) -> float:
+        begun = _cpu_seconds()
+        for name in SONAR:
+            variant = workloads.sonar_variant(name, size.epochs, repeats)
+            cross_validate(variant, data, environment, store)
+        return _cpu_seconds() - begun
+
+    with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        whole = seconds(10, Store(Path(one)))
+        seconds(5, half := Store(Path(other)))
+        return Outcome(facts={"all_ten_cpu": whole, "five_more_cpu": seconds(10, half)})
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its workers that have ended."""
+    return sum(os.times()[:4])
 
 
 class Runs:
