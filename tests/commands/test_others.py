@@ -107,6 +107,14 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return calls
 
 
+@pytest.mark.parametrize("port", ["0", "99999", "http"])
+def test_a_port_that_cannot_be(foldwise: Run, served: list[list[str]], port: str) -> None:
+    done = foldwise("ui", "--port", port)
+    assert done.status == 2
+    assert port in done.err
+    assert served == []
+
+
 @pytest.mark.usefixtures("root")
 def test_the_ui_says_where_it_is_and_that_there_is_no_store(
     foldwise: Run, served: list[list[str]]

@@ -350,6 +350,70 @@ def test_an_experiment_in_the_workspace_takes_no_alias(checkout: Project) -> Non
     assert not {"experiment", "baseline_rev"} & set(version.tags)
 
 
+def hide_git(project: Project, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("PATH", str(project.root / "nowhere"))
+
+
+def damage_index(project: Project, patch: pytest.MonkeyPatch) -> None:
+    """`git rev-parse` still works, `git status` does not."""
+    (project.root / ".git/index").write_bytes(b"junk")
+
+
+@pytest.mark.parametrize("fault", [hide_git, damage_index])
+def test_where_git_cannot_say_it_nothing_is_clean(checkout: Project, fault: Any) -> None:
+    index = checkout.root / ".git/index"
+    content = index.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        fault(checkout, patch)
+        (note,) = checkout.track().notes
+        assert "git could not say whether there were uncommitted changes" in note
+        assert champion(checkout) is None
+        assert versions(checkout)[0].tags["dirty"] == "unknown"
+        with pytest.raises(TrackingError, match="`git status` works here, then `foldwise track`"):
+            promote(checkout, PLAIN)
+    index.write_bytes(content)
+    checkout.track()
+    (version,) = versions(checkout)
+    assert version.tags["dirty"] == "false"
+    assert champion(checkout).version == version.version
+
+
+def test_without_git_there_is_nothing_to_commit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_git(project, monkeypatch)
+    project.track()
+    assert holder(project) == PLAIN
+    assert "dirty" not in versions(project)[0].tags
+
+
+def test_the_reason_is_the_version_s_own(checkout: Project, original: Project) -> None:
+    """Not the experiment that ran last, which `dvc exp apply` would bring into the project."""
+    first, last = (Environment(experiment=name) for name in ("first-idea", "last-idea"))
+    checkout.track()
+    both = Project(checkout.root, original.config).only(PLAIN, DROPOUT)
+    tracker.track(both.config, both.root, first)
+    both.compare(dropout="Helps")
+    (note,) = tracker.track(both.config, both.root, last).notes
+    assert "it is of the DVC experiment first-idea; `dvc exp apply first-idea`" in note
+    assert "last-idea" not in note
+    assert holder(checkout) == PLAIN
+
+
+def test_an_experiment_does_not_decide_about_results_that_are_not_its_own(
+    checkout: Project, original: Project
+) -> None:
+    both = Project(checkout.root, original.config).only(PLAIN, DROPOUT)
+    both.track()
+    assert {version.tags["dirty"] for version in versions(both)} == {"false"}
+    both.compare(dropout="Helps")
+    (note,) = tracker.track(both.config, both.root, Environment(experiment="bold-idea")).notes
+    assert note.endswith("`foldwise track` outside of the DVC experiment bold-idea decides")
+    assert holder(both) == PLAIN
+    both.track()
+    assert holder(both) == DROPOUT
+
+
 def test_a_queued_experiment_is_registered_and_no_more(checkout: Project) -> None:
     checkout.track()
     folder = checkout.root / ".dvc" / "tmp" / "exps" / "temp" / "tmpabc"

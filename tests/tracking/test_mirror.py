@@ -556,6 +556,19 @@ def test_the_address_wins_over_the_own_store(tmp_path: Path) -> None:
     assert uri_at(tmp_path, "sqlite:///else/where.db") == f"sqlite:///{tmp_path}/else/where.db"
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("127.0.0.1:5000", "'127.0.0.1:5000'"),
+        ("me:secret@host:5000", r"'\*\*\*@host:5000'"),
+        ("a/b", "'a/b'"),
+    ],
+)
+def test_what_is_not_an_address(tmp_path: Path, address: str, shown: str) -> None:
+    with pytest.raises(TrackingError, match=f"^MLFLOW_TRACKING_URI: {shown} is not an address"):
+        uri_at(tmp_path, address)
+
+
 def test_no_connection_to_the_database_stays_open(project: Project) -> None:
     path = project.root / place.DATABASE
     project.track()

@@ -187,7 +187,8 @@ class VariantMirror:
             for parent in parents - {""}
             for condition in (experiments.of_parent(parent), f"attributes.run_id = '{parent}'")
             for run in experiments.search(client, [self.experiment], condition)
-            if self._spec(run) == run.data.tags.get(SPEC, self._spec(run)) != ""
+            if LIVE not in run.data.tags
+            and self._spec(run) == run.data.tags.get(SPEC, self._spec(run)) != ""
         ]
         return list({run.info.run_id: run for run in (*runs, *family)}.values())
 
