@@ -242,9 +242,11 @@ class Source(ABC):
         primary = METRICS[metrics.metric]
         more = () if primary.pooled else (primary.name,)  # shares of a pooled one are no scores
         names = [name for name in dict.fromkeys(FINALS + more) if name in table.columns]
-        scores = table.set_index(SPLIT)[names].to_dict("index")
-        refits = filter(is_refit, self.splits) if metrics.test else ()
-        return scores | {refit: {"test_accuracy": metrics.test.refit_accuracy} for refit in refits}
+        scores: dict[Any, Any] = table.set_index(SPLIT)[names].to_dict("index")
+        if metrics.test:
+            of_refit = {"test_accuracy": metrics.test.refit_accuracy}
+            scores |= {split: of_refit for split in self.splits if is_refit(split)}
+        return scores
 
 
 @dataclass(frozen=True)

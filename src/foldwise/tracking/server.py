@@ -80,7 +80,7 @@ class Patient:
         method = getattr(self._client, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
-            seconds = max(CALL_SECONDS, 2 * MLFLOW_HTTP_REQUEST_TIMEOUT.get())
+            seconds = max(CALL_SECONDS, 2 * MLFLOW_HTTP_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]
             if name.endswith("_artifacts"):
                 files = Path(arguments[1]).rglob("*")
                 seconds += sum(file.stat().st_size for file in files) / BYTES_PER_SECOND
