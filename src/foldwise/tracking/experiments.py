@@ -131,7 +131,8 @@ def is_complete(client: MlflowClient, source: FolderSource) -> bool:
         return False
     identity = str(experiment.experiment_id)
     runs = search(client, [identity], of_results(source))
-    whole = len(runs) == 1 + len(source.splits) == len({run.data.tags.get(SPEC) for run in runs})
+    specs = {run.data.tags.get(SPEC) for run in runs} - {None}
+    whole = len(runs) == 1 + len(source.splits) == len(specs)
     finished = all(run.info.status != RUNNING for run in runs)
     return whole and finished and models_shown(runs) <= models(client, identity, source)
 

@@ -232,8 +232,9 @@ class VariantMirror:
         client, tags = self.store.client, {CURRENT: records.text(self.source.current)}
         tags |= {OUTPUTS: entry.outputs, **self.source.origin.tags}
         if entry.spec not in self.live:
+            run = experiments.create(client, self.experiment, entry, tags, parent)
             self.summary.created += 1
-            return experiments.create(client, self.experiment, entry, tags, parent)
+            return run
         run_id = self.live[entry.spec].info.run_id
         client.update_run(run_id, RUNNING)
         wanted = experiments.identity(entry, parent) | tags
