@@ -13,18 +13,16 @@ test that takes the splits for independent fails there.
 
 import argparse
 import io
-import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Never
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
-from foldwise.core import config, paths, trees
+from foldwise.core import config, paths
 from foldwise.core.config import Config, CrossValidation, Study, Variant
 from foldwise.core.environment import Environment
 from foldwise.core.errors import ComparisonError
@@ -34,15 +32,7 @@ from foldwise.datasets.prepared import Dataset
 from foldwise.engine.cross_validation import cross_validate
 from foldwise.results.runs import check_complete, predicted
 from foldwise.splits import split_table
-from foldwise.statistics import (
-    ALPHA,
-    Interval,
-    TTest,
-    Verdict,
-    corrected_t_test,
-    correlated_posterior,
-    verdict,
-)
+from foldwise.statistics import ALPHA, corrected_t_test, correlated_posterior, verdict
 from foldwise.wording.tables import aligned
 
 SIZES = (1, 3, 5)  # repeats of a comparison
@@ -53,9 +43,9 @@ PLANTING_SEED = 0
 FALSE_ALARMS = ("null", "repeats", "n", "Helps or Hurts", "corrected p ≤ .05", "naive p ≤ .05")
 POWER = ("effect", "repeats", "n", "found", "corrected p ≤ .05", "mean MDE")
 EXAMPLES = """examples:
-  python -m benchmarks.simulate                          sonar-sound, 200 runs for each side
-  python -m benchmarks.simulate --runs 20 --effect 5     quick, and one effect alone
-  python -m benchmarks.simulate --study sonar --json     another study, for a program
+  python -m benchmarks.simulate                        sonar-sound, 200 runs for each side
+  python -m benchmarks.simulate --runs 20 --effect 5   quick, and one effect alone
+  python -m benchmarks.simulate --study sonar          another study
 """
 
 
@@ -89,70 +79,30 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class Rate:
-    """A share of n with its exact 95 % CI (Clopper & Pearson 1934)."""
-
-    share: float
-    ci95: Interval
-
-    @classmethod
-    def of(cls, count: int, n: int) -> "Rate":
-        """The rate of `count` in `n`."""
-        interval = stats.binomtest(count, n).proportion_ci(method="exact")
-        return cls(count / n, (float(interval.low), float(interval.high)))
-
-    def __str__(self) -> str:
-        low, high = (f"{100 * end:.1f}" for end in self.ci95)
-        return f"{100 * self.share:.1f} % [{low}, {high}]"
-
-
-@dataclass(frozen=True)
 class Tally:
-    """How often comparisons of so many repeats said what.
+    """How often comparisons of so many repeats said what: counts, and the mean of the MDE."""
 
-    Attributes:
-        scenario: its name.
-        effect: the expected change of accuracy.
-        repeats: of each comparison.
-        comparisons: how many there were.
-        helps: how many said so; likewise hurts, same and inconclusive.
-        claimed: rate of Helps or Hurts.
-        found: rate of the one of them that is true.
-        corrected: rate of p ≤ .05 in the corrected t-test.
-        naive: in the naive one.
-        mde: the mean minimum detectable effect.
-    """
-
-    scenario: str
-    effect: float
+    scenario: Scenario
     repeats: int
-    comparisons: int
-    helps: int
-    hurts: int
-    same: int
-    inconclusive: int
-    claimed: Rate
-    found: Rate
-    corrected: Rate
-    naive: Rate
+    said: Counter[str]
+    corrected: int  # p ≤ .05 in the corrected t-test
+    naive: int  # in the naive one
     mde: float
 
+    @property
+    def n(self) -> int:
+        """The comparisons."""
+        return self.said.total()
 
-@dataclass(frozen=True)
-class Simulation:
-    """What was simulated, and the tallies of every scenario and size; `accuracy` is B's."""
+    @property
+    def claimed(self) -> int:
+        """Those that say that B helps or hurts."""
+        return self.said["Helps"] + self.said["Hurts"]
 
-    study: str
-    variant: str
-    dataset: str
-    edition: str
-    synthetic: bool
-    data_rows: int
-    folds: int
-    runs: int
-    rope: float
-    accuracy: float
-    rows: list[Tally]
+    @property
+    def found(self) -> int:
+        """Those that say what is true of a planted effect."""
+        return self.said["Helps" if self.scenario.effect > 0 else "Hurts"]
 
 
 NULLS = (
@@ -162,13 +112,9 @@ NULLS = (
 
 
 def simulate(
-    settings: Config,
-    study: Study,
-    runs: int,
-    effects: Sequence[float],
-    environment: Environment,
-) -> Simulation:
-    """Train the study's baseline `runs` times for either side, then count verdicts.
+    settings: Config, study: Study, runs: int, effects: Sequence[float], environment: Environment
+) -> str:
+    """Train the study's baseline `runs` times for either side, then count verdicts: two tables.
 
     Args:
         settings: of params.yaml.
@@ -182,31 +128,6 @@ def simulate(
         ComparisonError: too few runs, an effect that cannot be, or another metric than accuracy.
         ResultsError: a training diverged.
     """
-    _check(study, runs, effects)
-    planted = [Scenario(f"{100 * e:+g} pp", max(e, 0.0), max(-e, 0.0)) for e in effects]
-    variant = settings.variant(study.comparison.baseline)
-    dataset = prepared.load(paths.prepared(study.dataset))
-    outcomes = train(variant, dataset, runs, environment)
-    return Simulation(
-        study=study.name,
-        variant=variant.name,
-        dataset=study.dataset,
-        edition=dataset.edition,
-        synthetic=dataset.synthetic,
-        data_rows=len(dataset.y),
-        folds=study.cv.folds,
-        runs=runs,
-        rope=study.comparison.rope,
-        accuracy=float(outcomes.b.mean()),
-        rows=[
-            tally(outcomes, scenario, size, study.cv.folds, study.comparison.rope)
-            for scenario in (*NULLS, *planted)
-            for size in SIZES
-        ],
-    )
-
-
-def _check(study: Study, runs: int, effects: Sequence[float]) -> None:
     if study.comparison.metric != "accuracy":
         raise ComparisonError(
             f"studies.{study.name} compares {study.comparison.metric}, and effects are planted in "
@@ -216,6 +137,23 @@ def _check(study: Study, runs: int, effects: Sequence[float]) -> None:
         raise ComparisonError(f"{runs} runs are too few; use {max(SIZES)} or more")
     if 0 in effects:
         raise ComparisonError("an effect of 0 is none: A against A is always among the rows")
+    variant = settings.variant(study.comparison.baseline)
+    dataset = prepared.load(paths.prepared(study.dataset))
+    outcomes = train(variant, dataset, runs, environment)
+    stand_in = "SYNTHETIC data, " if dataset.synthetic else ""
+    title = (
+        f"{variant.name} on {stand_in}{study.dataset}/{dataset.edition}, {len(dataset.y)} rows: "
+        f"{runs} cross-validations of {study.cv.folds} folds with either of two seeds; mean "
+        f"accuracy {100 * outcomes.b.mean():.1f} %. Practically the same within "
+        f"±{100 * study.comparison.rope:g} pp; exact 95 % CIs."
+    )
+    planted = [Scenario(f"{100 * e:+g} pp", max(e, 0.0), max(-e, 0.0)) for e in effects]
+    rows = [
+        tally(outcomes, scenario, size, study.cv.folds, study.comparison.rope)
+        for scenario in (*NULLS, *planted)
+        for size in SIZES
+    ]
+    return f"{title}\n\n{text(rows)}"
 
 
 # --- training ---------------------------------------------------------------------------------
@@ -226,25 +164,21 @@ def train(variant: Variant, dataset: Dataset, runs: int, environment: Environmen
 
     Every block has its own splits and its own two seeds.
     """
-    blocks = []
+    sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    folds = []
     with tqdm(total=2 * runs, desc=f"simulate {variant.name}", unit="cross-validation") as bar:
         for block, start in enumerate(range(0, runs, BLOCK)):
             repeats = min(BLOCK, runs - start)
             cv = CrossValidation(folds=variant.cv.folds, repeats=repeats, seed=block)
-            one = partial(_right, variant.model_copy(update={"cv": cv}), dataset, environment)
-            (a, fold), (b, _) = (_counted(bar, partial(one, 2 * block + side)) for side in (0, 1))
-            blocks.append(Outcomes(fold, a, b))
-    fold, a, b = (np.concatenate([getattr(x, key) for x in blocks]) for key in ("fold", "a", "b"))
-    return Outcomes(fold, a, b)
-
-
-def _counted(
-    bar: "tqdm[Never]", work: Callable[[], tuple[np.ndarray, np.ndarray]]
-) -> tuple[np.ndarray, np.ndarray]:
-    with redirect_stderr(io.StringIO()):  # the progress bar of each training
-        right, fold = work()
-    bar.update(len(right))
-    return right, fold
+            split = variant.model_copy(update={"cv": cv})
+            for side in (0, 1):
+                with redirect_stderr(io.StringIO()):  # the progress bar of each training
+                    right, fold = _right(split, dataset, environment, 2 * block + side)
+                sides[side].append(right)
+                bar.update(repeats)
+            folds.append(fold)
+    a, b = map(np.concatenate, sides)
+    return Outcomes(np.concatenate(folds), a, b)
 
 
 def _right(
@@ -269,30 +203,22 @@ def _right(
 def tally(outcomes: Outcomes, scenario: Scenario, size: int, folds: int, rope: float) -> Tally:
     """Compare every `size` cross-validations, none of them twice, and count."""
     random = np.random.default_rng([PLANTING_SEED, size])
-    shares = scenario.gained, scenario.lost
+    accuracy = float(outcomes.b.mean())
     tests = []
     for start in range(0, len(outcomes.fold) - size + 1, size):
         part = slice(start, start + size)
-        b = plant(outcomes.b[part], *shares, float(outcomes.b.mean()), random)
-        tests.append(_test(outcomes.fold[part], outcomes.a[part], b, folds))
-    said = [verdict(test.mean, test.p, correlated_posterior(test, rope)) for test in tests]
-    helps, hurts = said.count("Helps"), said.count("Hurts")
-    true: dict[bool, Verdict] = {True: "Helps", False: "Hurts"}
-    found = said.count(true[scenario.effect > 0]) if scenario.effect else 0
+        b = plant(outcomes.b[part], scenario.gained, scenario.lost, accuracy, random)
+        one, other = (
+            fold_accuracies(right, outcomes.fold[part], folds) for right in (outcomes.a[part], b)
+        )
+        tests.append(corrected_t_test(other - one, folds))
     return Tally(
-        scenario=scenario.name,
-        effect=scenario.effect,
+        scenario=scenario,
         repeats=size,
-        comparisons=len(tests),
-        helps=helps,
-        hurts=hurts,
-        same=said.count("Practically the same"),
-        inconclusive=said.count("Inconclusive"),
-        claimed=Rate.of(helps + hurts, len(tests)),
-        found=Rate.of(found, len(tests)),
-        corrected=Rate.of(sum(test.p <= ALPHA for test in tests), len(tests)),
-        naive=Rate.of(sum(test.naive_p <= ALPHA for test in tests), len(tests)),
-        mde=float(np.mean([test.mde for test in tests])),
+        said=Counter(verdict(t.mean, t.p, correlated_posterior(t, rope)) for t in tests),
+        corrected=sum(t.p <= ALPHA for t in tests),
+        naive=sum(t.naive_p <= ALPHA for t in tests),
+        mde=float(np.mean([t.mde for t in tests])),
     )
 
 
@@ -335,47 +261,33 @@ def fold_accuracies(right: np.ndarray, fold: np.ndarray, folds: int) -> np.ndarr
     return shares
 
 
-def _test(fold: np.ndarray, a: np.ndarray, b: np.ndarray, folds: int) -> TTest:
-    one, other = (fold_accuracies(right, fold, folds) for right in (a, b))
-    return corrected_t_test(other - one, folds)
-
-
 # --- showing ----------------------------------------------------------------------------------
 
 
-def text(found: Simulation) -> str:
+def rate(count: int, n: int) -> str:
+    """The share that `count` is of `n`, with its exact 95 % CI (Clopper & Pearson 1934)."""
+    ends = stats.binomtest(count, n).proportion_ci(method="exact")
+    return f"{100 * count / n:.1f} % [{100 * ends.low:.1f}, {100 * ends.high:.1f}]"
+
+
+def text(rows: Sequence[Tally]) -> str:
     """Two tables: false alarms, and power."""
-    stand_in = "SYNTHETIC data, " if found.synthetic else ""
+    alarms, power = [FALSE_ALARMS], [POWER]
+    for row in rows:
+        head = (row.scenario.name, str(row.repeats), str(row.n))
+        corrected = rate(row.corrected, row.n)
+        if row.scenario.effect:
+            power.append((*head, rate(row.found, row.n), corrected, f"{100 * row.mde:.1f} pp"))
+        else:
+            alarms.append((*head, rate(row.claimed, row.n), corrected, rate(row.naive, row.n)))
     lines = [
-        f"{found.variant} on {stand_in}{found.dataset}/{found.edition}, {found.data_rows} rows: "
-        f"{found.runs} cross-validations of {found.folds} folds with either of two seeds; mean "
-        f"accuracy {100 * found.accuracy:.1f} %. Practically the same within "
-        f"±{100 * found.rope:g} pp; exact 95 % CIs.",
-        "",
         "False alarms: nothing differs on average",
-        *aligned([FALSE_ALARMS, *(_false_alarm(row) for row in found.rows if row.effect == 0)]),
+        *aligned(alarms),
         "",
         "Power: the planted effect is found (Helps where it is above 0, else Hurts)",
-        *aligned([POWER, *(_power(row) for row in found.rows if row.effect != 0)]),
+        *aligned(power),
     ]
     return "\n".join(lines)
-
-
-def as_json(found: Simulation) -> str:
-    """Every number, with ten significant digits."""
-    return json.dumps(trees.rounded(asdict(found)), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _false_alarm(row: Tally) -> list[str]:
-    return [*_head(row), str(row.claimed), str(row.corrected), str(row.naive)]
-
-
-def _power(row: Tally) -> list[str]:
-    return [*_head(row), str(row.found), str(row.corrected), f"{100 * row.mde:.1f} pp"]
-
-
-def _head(row: Tally) -> list[str]:
-    return [row.scenario, str(row.repeats), str(row.comparisons)]
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -383,15 +295,6 @@ def _head(row: Tally) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, simulate, print."""
-    options = _parser().parse_args(arguments)
-    settings = config.load()
-    effects = [points / 100 for points in options.effect or EFFECTS]
-    study = settings.study(options.study)
-    found = simulate(settings, study, options.runs, effects, Environment.read())
-    print(as_json(found) if options.json else text(found))
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.simulate",
         description="How often is the verdict wrong, and how often does it find an effect?",
@@ -409,8 +312,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PP",
         help="planted, in percentage points; repeatable (2, 5 and 10)",
     )
-    parser.add_argument("--json", action="store_true", help="for a program")
-    return parser
+    options = parser.parse_args(arguments)
+    settings = config.load()
+    effects = [points / 100 for points in options.effect or EFFECTS]
+    study = settings.study(options.study)
+    print(simulate(settings, study, options.runs, effects, Environment.read()))
 
 
 if __name__ == "__main__":

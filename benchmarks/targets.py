@@ -104,7 +104,7 @@ def _floor(runs: Runs) -> Spread | None:
     """Distance of the rounds from the floor that the machine's medians give."""
     line = next((line for line in floors(runs) if line.found is not None), None)
     found = rounds(runs, "foldwise-sonar-one-core")
-    return line and spread([each["sonar-baseline"] / line.floor for each in found])
+    return spread([each["sonar-baseline"] / line.floor for each in found]) if line else None
 
 
 def _more(runs: Runs) -> Spread | None:

@@ -105,8 +105,8 @@ def train(root: Path, variant: Variant) -> Dataset:
 
 
 def rows() -> Dataset:
-    """40 rows of 6 features in 2 classes, and 8 to test."""
-    return replace(dataset(test_rows=8), name="rows")
+    """40 rows of 6 features, named, in 2 classes, and 8 to test."""
+    return replace(dataset(test_rows=8), name="rows", feature_names=tuple("abcdef"))
 
 
 def pictures() -> Dataset:

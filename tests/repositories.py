@@ -79,11 +79,12 @@ def git(root: Path, *arguments: str) -> str:
     return run(root, "git", *arguments)
 
 
-def start(root: Path, params: str = PARAMS) -> None:
-    """An empty project whose one stage keeps run folders."""
+def start(root: Path, params: str = PARAMS, subfolder: bool = False) -> None:
+    """An empty project whose one stage keeps run folders; `subfolder`: of a repository."""
     root.mkdir(parents=True)
-    git(root, "init", "-q", "-b", "main")
-    Repo.init(str(root)).close()
+    if not subfolder:
+        git(root, "init", "-q", "-b", "main")
+    Repo.init(str(root), subdir=subfolder).close()
     (root / "dvc.yaml").write_text(dvc_yaml())
     (root / ".gitignore").write_text(IGNORED)
     (root / paths.PARAMS).write_text(params)

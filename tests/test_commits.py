@@ -5,7 +5,6 @@ from pathlib import Path
 import fabricate
 import pytest
 import repositories
-from dvc.repo import Repo
 from repositories import PARAMS, PLAN, cached, git
 
 from foldwise import commits
@@ -62,43 +61,35 @@ def test_what_is_not_there(repository: Path, tmp_path: Path) -> None:
         Path(f"{kept}-away").rename(kept)
 
 
-def test_changed_parameters_are_those_of_dvc_status(repository: Path) -> None:
-    """Which would parse params.yaml for every stage."""
+@pytest.mark.parametrize(
+    ("old", "new", "plain", "dropout"),
+    [
+        ("hidden_dropout: 0.2", "hidden_dropout: 0.3", [], ["variants.tiny-dropout modified"]),
+        ("  tiny-dropout:", "  other:", [], []),  # which has no stage any more
+        ("seed: 0", "seed: 1", ["studies.tiny.cv modified"], ["studies.tiny.cv modified"]),
+    ],
+)
+def test_parameters_that_changed_since_the_training(
+    repository: Path, old: str, new: str, plain: list[str], dropout: list[str]
+) -> None:
     path = repository / paths.PARAMS
     text = path.read_text()
-    changes = (
-        ("hidden_dropout: 0.2", "hidden_dropout: 0.3"),  # of one variant
-        ("seed: 0", "seed: 1"),  # of its study
-        ("  tiny-dropout:", "  other:"),  # gone, and a new one that is in no lock
-    )
     try:
-        for old, new in changes:
-            path.write_text(text.replace(old, new))
-            with Repo(str(repository)) as repo:
-                expected = {
-                    stage.name: _lines(dep.status())
-                    for stage in repo.index.stages
-                    for dep in stage.deps
-                }
-            assert any(expected.values())
-            with commits.opened(None, repository) as workspace:
-                for name, lines in expected.items():
-                    assert workspace.changed_parameters(name) == lines
-                assert workspace.changed_parameters("no-such-stage") == []
+        path.write_text(text.replace("lr: 0.2", "lr: 0.1").replace(old, new))
+        with commits.opened(None, repository) as workspace:
+            assert workspace.changed_parameters("train@tiny-plain") == plain
+            assert workspace.changed_parameters("train@tiny-dropout") == dropout
+            assert workspace.changed_parameters("no-such-stage") == []
     finally:
         path.write_text(text)
+
+
+def test_parameters_that_changed_in_a_commit(repository: Path) -> None:
     with commits.opened("v1", repository) as snapshot:
         assert snapshot.changed_parameters("train@tiny-plain") == []
     with commits.opened("later", repository) as snapshot:
         (line,) = snapshot.changed_parameters("train@tiny-plain")
         assert line == "studies.tiny.training modified"
-
-
-def _lines(status: dict[str, object]) -> list[str]:
-    (changes,) = status.values() or [{}]
-    if isinstance(changes, dict):
-        return [f"{key} {how}" for key, how in changes.items()]
-    return [f"{paths.PARAMS} {changes}"]
 
 
 def test_revisions_and_ranges(repository: Path) -> None:
@@ -111,10 +102,13 @@ def test_revisions_and_ranges(repository: Path) -> None:
     assert (nothing, one) == ("", other)
 
 
-@pytest.mark.parametrize("revision", ["nope", "v1..nope"])
+@pytest.mark.parametrize("revision", ["nope", "v1..nope", "", " ", "..", "...", "--all..HEAD"])
 def test_a_revision_that_is_not_there(repository: Path, revision: str) -> None:
+    """An empty one would be HEAD to git, and the workspace to DVC."""
     with pytest.raises(ComparisonError, match=rf"--rev {revision}: .*`git fetch`"):
         commits.resolve([revision], repository)
+    with pytest.raises(ComparisonError), commits.opened(revision, repository):
+        raise AssertionError(revision)
 
 
 def test_without_git(tmp_path: Path) -> None:
@@ -134,3 +128,46 @@ def test_settings_that_cannot_be_read(repository: Path) -> None:
             _ = workspace.settings
     finally:
         path.write_text(text)
+
+
+# --- where the project lies -------------------------------------------------------------------
+
+
+def test_a_project_in_a_subfolder_of_its_repository(tmp_path: Path) -> None:
+    """With a cache that only the workspace's settings name."""
+    outer, root = tmp_path / "outer", tmp_path / "outer" / "a" / "projekt für #1"
+    (outer / "a").mkdir(parents=True)
+    git(outer, "init", "-q", "-b", "main")
+    repositories.start(root, subfolder=True)
+    repositories.run(root, "dvc", "cache", "dir", "../../../cache")
+    fabricate.project(root, PLAN)
+    repositories.commit(root, "v1")
+    (root / paths.PARAMS).write_text(PARAMS.replace("lr: 0.1", "lr: 0.2"))
+    repositories.commit_only(root, "v2")
+    assert [len(commit) for commit in commits.resolve(["v1..v2", "v1"], root)] == [40, 40]
+    assert commits.lock("v1", root) == commits.lock("v2", root) != ""
+    with commits.opened("v1", root) as snapshot:
+        assert snapshot.settings == PLAN.config
+        assert snapshot.read(paths.metrics("tiny-plain"))
+        assert snapshot.changed_parameters("train@tiny-plain") == []
+        snapshot.copy(RUN, tmp_path / "there")
+        snapshot.copy(paths.COMPARISONS, tmp_path / "there")
+    runs.RunFolder(tmp_path / "there" / RUN).check()
+    assert (tmp_path / "there" / paths.comparison("tiny")).exists()
+    with commits.opened("v2", root) as snapshot:
+        assert snapshot.changed_parameters("train@tiny-plain") == ["studies.tiny.training modified"]
+
+
+def test_in_a_shallow_clone_the_advice_is_to_fetch_the_rest(
+    repository: Path, tmp_path: Path
+) -> None:
+    """And it helps."""
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), str(clone))
+    for revision in ("HEAD~1", "HEAD~1..HEAD"):
+        with pytest.raises(ComparisonError, match="this clone is shallow, `git fetch --unshallow`"):
+            commits.resolve([revision], clone)
+    git(clone, "fetch", "-q", "--unshallow")
+    assert commits.resolve(["HEAD~1..HEAD"], clone) == commits.resolve(["main"], repository)
+    with commits.opened("HEAD~1", clone) as snapshot:
+        assert snapshot.settings == PLAN.config

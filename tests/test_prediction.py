@@ -2,10 +2,16 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -35,7 +41,9 @@ from foldwise.wording.predictions import Prediction
 
 HERE = Environment(workers=1, device="cpu")
 
-ROW = "1,2,3,4,5,6"
+ROW = "1,2,3,5,8,13"
+NUMBERS = [1, 2, 3, 5, 8, 13]
+NAMES = ("a", "b", "c", "d", "e", "f")
 PARAMS = """
 datasets: {toy: {editions: {synthetic: {rows: 40}}}}
 studies:
@@ -68,7 +76,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     (folder / paths.PARAMS).write_text(PARAMS)
     training = {"preprocessing": "standardize"}
-    train(folder, variant(name="table", training=training), dataset(test_rows=8))
+    data = replace(dataset(test_rows=8), feature_names=NAMES)
+    train(folder, variant(name="table", training=training), data)
     train(folder, variant(name="pictures"), colour(images()))
     return folder
 
@@ -81,7 +90,7 @@ def expected(root: Path, name: str) -> np.ndarray:
 
 
 def write_table(path: Path, X: np.ndarray, **options: object) -> Path:
-    pd.DataFrame(X).to_csv(path, index=False, float_format="%.9g", **options)
+    pd.DataFrame(X, columns=list(NAMES)).to_csv(path, index=False, float_format="%.9g", **options)
     return path
 
 
@@ -92,8 +101,15 @@ def write_picture(path: Path, pixels: np.ndarray) -> Path:
 
 def ask(root: Path, name: str, *files: Path) -> np.ndarray:
     model = prediction.predictor(name, root, HERE)
-    answers = prediction.predict(model, [prediction.read(file, model.shape) for file in files])
+    answers = prediction.predict(model, files, print)
     return np.array([list(answer.probabilities.values()) for answer in answers])
+
+
+def read(path: Path, *shape: int, names: Sequence[str] = ()) -> tuple[np.ndarray, str]:
+    """All rows of a file, and what is noted."""
+    notes: list[str] = []
+    blocks = list(prediction.read(path, shape, names, notes.append))
+    return np.concatenate(blocks), "; ".join(notes)
 
 
 # --- the same as the run says -----------------------------------------------------------------
@@ -102,8 +118,8 @@ def ask(root: Path, name: str, *files: Path) -> np.ndarray:
 def test_a_table_gives_what_the_run_predicted(root: Path, tmp_path: Path) -> None:
     data = dataset(test_rows=8)
     assert data.X_test is not None
-    for header in (True, False):
-        path = write_table(tmp_path / "rows.csv", data.X_test, header=header)
+    for header, columns in ((True, NAMES), (False, NAMES), (True, NAMES[::-1])):
+        path = write_table(tmp_path / "rows.csv", data.X_test, header=header, columns=columns)
         np.testing.assert_allclose(ask(root, "table", path), expected(root, "table"), atol=1e-5)
 
 
@@ -133,30 +149,45 @@ def test_as_a_command(root: Path, tmp_path: Path) -> None:
 # --- what is shown ----------------------------------------------------------------------------
 
 
-def test_a_terminal_gets_aligned_columns() -> None:
+def written(show: Callable[[Iterable[Prediction], TextIO], None], rows: int = 2) -> str:
     answers = [
         Prediction("a.csv", 9, "rock", {"metal": 0.25, "rock": 0.75}),
         Prediction("a.csv", 10, "metal", {"metal": 0.9999, "rock": 0.0001}),
     ]
-    assert wording.text(answers).splitlines() == [
+    out = io.StringIO()
+    show(islice(cycle(answers), rows), out)
+    return out.getvalue()
+
+
+def test_a_terminal_gets_aligned_columns() -> None:
+    assert written(wording.text).splitlines() == [
         "file   row  class  metal   rock",
         "a.csv    9  rock   0.250  0.750",
         "a.csv   10  metal  1.000  0.000",
     ]
-    assert wording.as_csv(answers).splitlines()[:2] == [
-        "file,row,class,metal,rock",
-        "a.csv,9,rock,0.25,0.75",
-    ]
-    assert json.loads(wording.as_json("a model", answers)) == {
+    many = written(wording.text, 3 * wording.BLOCK).splitlines()
+    assert len(many) == 1 + 3 * wording.BLOCK
+    assert many[1::2] == [many[1]] * (3 * wording.BLOCK // 2)
+
+
+def test_programs_get_csv_or_json() -> None:
+    lines = ["file,row,class,metal,rock", "a.csv,9,rock,0.25,0.75", "a.csv,10,metal,0.9999,0.0001"]
+    assert written(wording.as_csv).splitlines() == lines
+    assert json.loads(written(partial(wording.as_json, "a model"))) == {
         "model": "a model",
         "predictions": [
             {
-                "file": p.file,
-                "row": p.row,
-                "class": p.label,
-                "probabilities": p.probabilities,
-            }
-            for p in answers
+                "file": "a.csv",
+                "row": 9,
+                "class": "rock",
+                "probabilities": {"metal": 0.25, "rock": 0.75},
+            },
+            {
+                "file": "a.csv",
+                "row": 10,
+                "class": "metal",
+                "probabilities": {"metal": 0.9999, "rock": 0.0001},
+            },
         ],
     }
 
@@ -197,22 +228,61 @@ def test_a_variant_that_failed(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "note"),
     [
-        f"{ROW}\n{ROW}\n",
-        f"a,b,c,d,e,f\n{ROW}\n\n{ROW}",
-        f"0,1,2,3,4,5\r\n{ROW}\r\n{ROW}\r\n",
-        f"\ufeff{ROW}\n1, 2,\t3,4,5,6.0e0\n",
-        f'a,b,c,d,e,f,label\n{ROW},R\n{ROW},"M, or so"\n',
+        (f"{ROW}\n{ROW}\n", "no header, so they are taken for a, …, f, in this order"),
+        (f"a,b,c,d,e,f\n{ROW}\n\n{ROW}", ""),
+        (f"\ufeffa,b, c,d,e,f\r\n{ROW}\r\n{ROW}\r\n", ""),
+        (f"{ROW}\r1, 2,\t3,5,8,13.0e0\r", "no header"),
+        (f'a,b,c,d,e,f,label\n{ROW},R\n{ROW},"M, or so"\n', "column 7 is no feature"),
+        ("f,b,c,d,e,a\n13,2,3,5,8,1\n13,2,3,5,8,1\n", "in another order"),
+        ("label,b,c,d,e,f,a\nR,2,3,5,8,13,1\nM,2,3,5,8,13,1", "column 1 is no feature"),
     ],
-    ids=["bare", "header", "pandas", "spreadsheet", "labelled"],
 )
-def test_tables_that_are_read(text: str, tmp_path: Path) -> None:
+def test_tables_that_are_read(text: str, note: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(text.encode())
-    read = prediction.read(path, (6,))
-    assert read.values.tolist() == [[1, 2, 3, 4, 5, 6]] * 2
-    assert ("column 7 is not a number, so taken for a label" in read.note) == ("label" in text)
+    values, noted = read(path, 6, names=NAMES)
+    assert values.tolist() == [NUMBERS] * 2
+    assert note in noted
+    assert bool(note) == bool(noted)
+
+
+def test_names_that_the_model_does_not_know_are_noted(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"some,names,of,their,own,here\n{ROW}\n")
+    values, noted = read(path, 6)
+    assert values.tolist() == [NUMBERS]
+    assert "does not know its features' names; columns are taken in order" in noted
+    path.write_text(ROW)
+    assert read(path, 6)[1] == ""
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("end", ["", ",label"])
+def test_a_header_that_counts_is_no_row(first: int, end: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    header = ",".join(map(str, range(first, first + 60)))
+    row = ",".join(["0.5"] * 60)
+    path.write_text(f"{header}{end}\n{row}{',R' if end else ''}\n")
+    values, noted = read(path, 60, names=[f"x{i}" for i in range(60)])
+    assert values.tolist() == [[0.5] * 60]
+    assert "the header counts the columns, so they are taken for x0, …, x59" in noted
+
+
+@pytest.mark.parametrize("header", ["0,1,2,3,4,5", "1,2,3,4,5,6", "10,20,30,40,50,60,70,80"])
+def test_numbers_that_may_be_a_header_are_refused(header: str, tmp_path: Path) -> None:
+    """And the advice helps: with names above it, it is a row."""
+    path = tmp_path / "rows.csv"
+    width = header.count(",") + 1
+    row = ",".join(["7"] * width)
+    path.write_text(f"{header}\n{row}\n")
+    with pytest.raises(DataError, match=r"line 1: \d+, \d+, \d+, … may be a header or a row"):
+        read(path, width)
+    path.write_text(f"{','.join('abcdefgh'[:width])}\n{header}\n{row}\n")
+    assert len(read(path, width)[0]) == 2
+    path.write_text(f"{row}\n{header}\n")
+    assert len(read(path, width)[0]) == 2
 
 
 @pytest.mark.parametrize(
@@ -221,22 +291,56 @@ def test_tables_that_are_read(text: str, tmp_path: Path) -> None:
         (b"", "no rows; the model takes lines of 6 numbers"),
         (b"a,b,c,d,e,f\n", "no rows"),
         (f"{ROW}\n1,2,3\n".encode(), "line 2: 3 columns, and the model takes 6"),
-        (f"{ROW},7\n".encode(), "line 1: 7 columns, and the model takes 6"),
+        (f"{ROW},7\n".encode(), "line 1, column 7: 7 is a number, but of no feature"),
         (f"{ROW},7,R\n".encode(), "line 1: 8 columns"),
         (b"1,2,3,4,R\n", "line 1: 5 columns"),
+        (f"{ROW},R\n{ROW}\n".encode(), "line 2: 6 columns, and the lines above 7"),
         (b"a,b,c,d,e,f\n1,2,3,x,5,6\n", "line 2, column 4: 'x' is not a finite number"),
+        (b"f,b,c,d,e,a\n1,2,3,4,5,x\n", "line 2, column 6: 'x' is not a finite number"),
         (b"1,2,,4,5,6\n", "line 1, column 3: '' is not"),
         (b"1,2,nan,4,5,6\n", "line 1, column 3: 'nan' is not"),
         (b"1,2,1e39,4,5,6\n", "line 1, column 3: '1e39' is not"),
         (b"\x89PNG\r\n\x1a\n\xff", "not text; this model takes tables"),
+        (b"A,b,c,d,e,f\n1,2,3,5,8,13\n", "line 1: no column 'a', which is a feature"),
+        (b"a,b,c,d,e,e\n1,2,3,5,8,13\n", "line 1: two columns 'e', which is a feature"),
+        (b"a,b,c,d,e,f,g\n1,2,3,5,8,13,21\n", "line 2, column 7: 21 is a number, but of no"),
+        (b",a,b,c,d,e,f\n0,1,2,3,5,8,13\n", "line 2, column 1: 0 is a number, but of no"),
+        (b'"' + 20_000 * f"{ROW}\n".encode(), "field larger than field limit"),
     ],
 )
 def test_tables_that_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"rows\.csv") as caught:
-        prediction.read(path, (6,))
+        read(path, 6, names=NAMES)
     assert message in str(caught.value)
+
+
+def test_a_line_without_an_end_is_refused_soon() -> None:
+    with pytest.raises(DataError, match="/dev/zero, line 1: too long; this model takes tables"):
+        read(Path("/dev/zero"), 6)
+    with pytest.raises(DataError, match=r"/dev/zero: more than 33,554,432 bytes; .*4 × 2 pixels"):
+        read(Path("/dev/zero"), 3, 2, 4)
+
+
+def test_a_pipe_is_answered_while_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    os.mkfifo(path)
+    done = threading.Event()
+
+    def write() -> None:
+        with path.open("w") as file:
+            file.writelines([f"{ROW}\n"] * (3 * prediction.BLOCK))
+            file.flush()
+            done.wait(60)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    blocks = prediction.read(path, (6,), (), print)
+    assert [len(next(blocks)) for _ in range(2)] == [prediction.BLOCK] * 2
+    done.set()
+    assert [len(block) for block in blocks] == [prediction.BLOCK]
+    writer.join()
 
 
 # --- pictures ---------------------------------------------------------------------------------
@@ -247,12 +351,30 @@ PIXELS = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)  # height 2, widt
 def test_a_picture_is_channels_height_width(tmp_path: Path) -> None:
     image = Image.fromarray(PIXELS)
     image.save(tmp_path / "a.png")
-    read = prediction.read(tmp_path / "a.png", (3, 2, 4)).values
-    assert (read == PIXELS.transpose(2, 0, 1)).all()
+    pixels = read(tmp_path / "a.png", 3, 2, 4)[0]
+    assert (pixels == PIXELS.transpose(2, 0, 1)).all()
     image.convert("RGBA").save(tmp_path / "b.png")
-    assert (prediction.read(tmp_path / "b.png", (3, 2, 4)).values == read).all()
+    assert (read(tmp_path / "b.png", 3, 2, 4)[0] == pixels).all()
     Image.fromarray(np.full((2, 4), 7, np.uint8)).save(tmp_path / "c.jpg", quality=100)
-    assert (prediction.read(tmp_path / "c.jpg", (1, 2, 4)).values == 7).all()
+    assert (read(tmp_path / "c.jpg", 1, 2, 4)[0] == 7).all()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_taken_as_it_is_shown(orientation: int, kind: str, tmp_path: Path) -> None:
+    """By the EXIF orientation, as a camera leaves it."""
+    shown = np.zeros((8, 16, 3), np.uint8)
+    shown[:4, :4] = 255  # at its upper left
+    turns = [lambda x: x, np.fliplr, lambda x: np.rot90(x, 2), np.flipud]
+    turns += [lambda x: x.transpose(1, 0, 2), np.rot90]
+    turns += [lambda x: np.rot90(x, 2).transpose(1, 0, 2), lambda x: np.rot90(x, 3)]
+    image = Image.fromarray(np.ascontiguousarray(turns[orientation - 1](shown)))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{kind}"
+    image.save(path, exif=exif, quality=100)
+    pixels = read(path, 3, 8, 16)[0][0].transpose(1, 2, 0)
+    np.testing.assert_allclose(pixels, shown, atol=10)
 
 
 def of_another_size(path: Path) -> None:
@@ -261,6 +383,20 @@ def of_another_size(path: Path) -> None:
 
 def of_sixteen_bits(path: Path) -> None:
     Image.fromarray(np.full((2, 4), 300, np.uint16)).save(path)
+
+
+def transparent(path: Path) -> None:
+    image = Image.fromarray(PIXELS).convert("RGBA")
+    image.putpixel((1, 1), (1, 2, 3, 254))
+    image.save(path)
+
+
+def transparent_by_palette(path: Path) -> None:
+    Image.fromarray(PIXELS).quantize().save(path, transparency=0)
+
+
+def animated(path: Path) -> None:
+    Image.fromarray(PIXELS).save(path, format="GIF")
 
 
 def cut_off(path: Path) -> None:
@@ -273,6 +409,9 @@ def cut_off(path: Path) -> None:
     [
         (of_another_size, "8 × 8 pixels, and the model takes 4 × 2; crop or resize it"),
         (of_sixteen_bits, "pixels of mode I;16; save it with 8 bits each"),
+        (transparent, "has transparent pixels; put it on a background first"),
+        (transparent_by_palette, "has transparent pixels"),
+        (animated, "not a picture, or a damaged one; this model takes PNG or JPEG"),
         (cut_off, "not a picture, or a damaged one; this model takes PNG or JPEG of 4 × 2"),
         (lambda path: path.write_text(ROW), "not a picture"),
     ],
@@ -282,11 +421,11 @@ def test_pictures_that_are_refused(
 ) -> None:
     make(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"a\.png") as caught:
-        prediction.read(tmp_path / "a.png", (3, 2, 4))
+        read(tmp_path / "a.png", 3, 2, 4)
     assert message in str(caught.value)
 
 
 def test_rows_for_which_there_is_no_file_format(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(ROW)
     with pytest.raises(DataError, match=r"shape \(2, 3\)"):
-        prediction.read(tmp_path / "a.csv", (2, 3))
+        read(tmp_path / "a.csv", 2, 3)

@@ -18,11 +18,12 @@ from repositories import commit_only, git
 from foldwise import revisions
 from foldwise.core import files, paths, trees
 from foldwise.core.config import CrossValidation
-from foldwise.core.errors import ComparisonError, ConfigError
+from foldwise.core.endings import DONE, NEGATIVE, REFUSED
+from foldwise.core.errors import ComparisonError, ConfigError, FoldwiseError
 from foldwise.evaluation import evaluate, split_digest
 from foldwise.results.evaluations import write_evaluation
 from foldwise.results.runs import Numerics
-from foldwise.revisions import Change, Place, RevisionComparison
+from foldwise.revisions import Change, Place, RevisionComparison, RevisionPair
 from foldwise.wording.revisions import as_json, markdown, text
 
 FOLDS, REPEATS, ROWS = 5, 3, 200
@@ -46,23 +47,7 @@ variants:
 
 PLAN = Plan(PARAMS)
 NUMERICS = Numerics(path="compiled", versions={"numba": "1"})
-OF_A_PAIR = {"a", "b", "bootstrap", "ci95", "dataset", "df", "differences", "edition"}
-OF_A_PAIR |= {"exploratory", "folds", "holm_over", "kind", "mcnemar", "mde", "mean", "metric"}
-OF_A_PAIR |= {
-    "n",
-    "naive_p",
-    "numerics",
-    "p",
-    "p_holm",
-    "posterior",
-    "repeats",
-    "rope",
-    "ropes",
-    "sd",
-    "se",
-}
-OF_A_PAIR |= {"sentence", "settings", "study", "synthetic", "t", "unchanged", "variant_a"}
-OF_A_PAIR |= {"variant_b", "verdict"}
+OF_A_PAIR = set(RevisionPair.model_fields) | {"sentence"}
 
 
 def put(
@@ -158,7 +143,7 @@ def verdicts(compared: RevisionComparison) -> dict[str, str]:
 def reason(root: Path, *revs: str, name: str = "dropout") -> str:
     """Why a variant is not compared between two places."""
     compared = revisions.compare([name], revs, root=root)
-    assert revisions.exit_status(compared, fail_if_worse=False) == 2
+    assert revisions.exit_status(compared, fail_if_worse=False) == REFUSED
     (refused,) = compared.refused
     return refused.refused
 
@@ -181,14 +166,14 @@ def test_a_gate_passes_on_noise_and_fails_on_a_broken_model(project: Path) -> No
         "dropout": "Inconclusive",
         "lonely": "Practically the same",
     }
-    assert revisions.exit_status(noise, fail_if_worse=True) == 0
+    assert revisions.exit_status(noise, fail_if_worse=True) == DONE
     broken = revisions.compare([], ["start", "broken"], root=project)
     assert verdicts(broken)["dropout"] == "Hurts"
-    assert revisions.exit_status(broken, fail_if_worse=True) == 1
-    assert revisions.exit_status(broken, fail_if_worse=False) == 0
+    assert revisions.exit_status(broken, fail_if_worse=True) == NEGATIVE
+    assert revisions.exit_status(broken, fail_if_worse=False) == DONE
     fixed = revisions.compare([], ["broken", "start"], root=project)
     assert verdicts(fixed)["dropout"] == "Helps"
-    assert revisions.exit_status(fixed, fail_if_worse=True) == 0
+    assert revisions.exit_status(fixed, fail_if_worse=True) == DONE
 
 
 def test_holm_counts_only_the_pairs_whose_scores_differ(project: Path) -> None:
@@ -309,8 +294,8 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(
 
 def test_a_gate_does_not_pass_where_a_pair_is_refused(project: Path) -> None:
     compared = revisions.compare([], ["start", "other-splits"], root=project)
-    assert revisions.exit_status(compared, fail_if_worse=False) == 0
-    assert revisions.exit_status(compared, fail_if_worse=True) == 2
+    assert revisions.exit_status(compared, fail_if_worse=False) == DONE
+    assert revisions.exit_status(compared, fail_if_worse=True) == REFUSED
     assert "not compared: dropout: " in text(compared)
     assert "**No established loss in 2 pairs; 1 not compared.**" in markdown(compared)
 
@@ -340,6 +325,7 @@ def test_results_that_are_not_in_the_workspace(project: Path) -> None:
     ("names", "revs", "message"),
     [
         (["dropout"], ["nope"], "--rev nope: unknown Git revision 'nope'.*`git fetch`"),
+        (["dropout"], [""], "--rev : empty, perhaps a variable that is not set"),
         (["dropout"], [], "compare with what"),
         ([], ["start", "start"], "both sides are the same"),
         (["dropout", "dropout"], [], "both sides are the same"),
@@ -350,8 +336,9 @@ def test_results_that_are_not_in_the_workspace(project: Path) -> None:
 def test_what_is_no_question(
     project: Path, names: list[str], revs: list[str], message: str
 ) -> None:
-    with pytest.raises(ComparisonError, match=message):
+    with pytest.raises(FoldwiseError, match=message) as caught:
         revisions.compare(names, revs, root=project)
+    assert caught.value.status == REFUSED
 
 
 def test_settings_that_cannot_be_read_are_named(project: Path) -> None:
@@ -415,7 +402,6 @@ def test_json(project: Path) -> None:
 
 
 def test_results_that_are_old_or_were_not_pulled(tmp_path: Path) -> None:
-    """By dvc.lock, and by the run folders in DVC's cache."""
     root = tmp_path / "project"
     repositories.start(root)
     fabricate.project(root, repositories.PLAN)
@@ -441,7 +427,6 @@ def test_results_that_are_old_or_were_not_pulled(tmp_path: Path) -> None:
     del metrics["split_digest"], metrics["data_digest"]
     files.write_json(root / paths.metrics(name), metrics)
     commit_only(root, "earlier-foldwise")
-    assert revisions.compare([name], ["low", "earlier-foldwise"], root=root).made
-    (root / ".dvc/cache").rename(root / "cache-away")
     refused = reason(root, "low", "earlier-foldwise", name=name)
-    assert "`dvc fetch --all-commits`" in refused
+    assert "does not say which splits it is of" in refused
+    assert f"`git checkout earlier-foldwise && dvc repro evaluate@{name}` makes them" in refused

@@ -1,25 +1,25 @@
 """What the project holds at a commit: files of git and of DVC, read without a checkout."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from operator import getitem
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from dvc.api import DVCFileSystem
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
+from dvc.fs import GitFileSystem
 from dvc.repo import Repo
+from dvc.scm import SCM, Git, SCMError, resolve_rev
 
 from foldwise.core import config, git, paths
 from foldwise.core.config import Config
-from foldwise.core.errors import ComparisonError, ConfigError, GitError, MissingError
+from foldwise.core.errors import ComparisonError, ConfigError, GitError, MissingError, ReadError
 
 WORKSPACE = "workspace"
+EMPTY = "empty, perhaps a variable that is not set"
 LOCK = "dvc.lock"
-MISSING = object()
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,26 +37,18 @@ class Snapshot:
     files: DVCFileSystem
 
     @cached_property
-    def tree(self) -> dict[str, Any]:
-        """Its params.yaml as it is written.
-
-        Raises:
-            ConfigError: it has none, or it is not YAML.
-        """
-        try:
-            text = self.files.read_text(str(paths.PARAMS), encoding="utf-8")
-        except (OSError, DvcException) as error:
-            raise ConfigError(f"{self._params}: cannot be read ({error})") from None
-        return config.read_yaml(text, self._params)
-
-    @cached_property
     def settings(self) -> Config:
         """Its params.yaml.
 
         Raises:
             ConfigError: it has none, or one that this foldwise does not read.
         """
-        return config.validated(self.tree, self._params)
+        source = f"{paths.PARAMS} of {self.name}"
+        try:
+            text = self.files.read_text(str(paths.PARAMS), encoding="utf-8")
+        except (OSError, DvcException) as error:
+            raise ConfigError(f"{source}: cannot be read ({error})") from None
+        return config.validated(config.read_yaml(text, source), source)
 
     def has(self, path: Path) -> bool:
         """Whether git or a stage of DVC has a file here."""
@@ -92,22 +84,14 @@ class Snapshot:
 
     def changed_parameters(self, stage: str) -> list[str]:
         """Parameters of a stage that params.yaml gives other values than dvc.lock: "key how"."""
-        dependencies = self._parameters.get(stage, [])
-        return [line for one in dependencies for line in _changes(one, self.tree)]
-
-    @cached_property
-    def _parameters(self) -> dict[str, list[ParamsDependency]]:
-        """By stage, what it depends on in params.yaml."""
-        return {
-            getattr(stage, "name", ""): [
-                dep for dep in stage.deps if isinstance(dep, ParamsDependency)
-            ]
-            for stage in self.files.repo.index.stages
-        }
-
-    @property
-    def _params(self) -> str:
-        return f"{paths.PARAMS} of {self.name}"
+        found = [one for one in self.files.repo.index.stages if getattr(one, "name", "") == stage]
+        lines = []
+        for dependency in (each for one in found for each in one.deps):
+            if isinstance(dependency, ParamsDependency):
+                for change in dependency.status().values():
+                    named = change if isinstance(change, dict) else {paths.PARAMS: change}
+                    lines += [f"{key} {how}" for key, how in named.items()]
+        return lines
 
 
 @contextmanager
@@ -116,15 +100,38 @@ def opened(revision: str | None, root: Path = Path()) -> Iterator[Snapshot]:
 
     Raises:
         ComparisonError: no such revision, or the project is in no git repository.
+        ReadError: DVC cannot read its own files there.
     """
-    # The workspace's remote: an older commit may name another one, or none yet.
-    remote = None
-    with suppress(DvcException), Repo(str(root)) as repo:
-        remote = repo.config["core"].get("remote")
-    files = DVCFileSystem(str(root.resolve()), rev=revision, remote=remote)
-    commit = _commit(files, revision) if revision else None
-    with files.repo:
-        yield Snapshot(revision or WORKSPACE, commit, files)
+    name = WORKSPACE if revision is None else revision
+    try:
+        with Repo(str(root), uninitialized=True) as workspace:
+            if revision is None:
+                yield Snapshot(name, None, DVCFileSystem(workspace))
+                return
+            # Cache and remote are the workspace's: an older commit may name others, or none yet,
+            # and relative to a folder that is none.
+            mine = {key: dict(workspace.config[key]) for key in ("cache", "core", "remote")}
+        with _git(revision, root) as scm:
+            tree = GitFileSystem(scm=scm, rev=revision)
+            folder = root.resolve().relative_to(Path(scm.root_dir).resolve())
+            at = f"/{folder.as_posix()}"
+            with Repo(at, fs=tree, scm=scm, config=mine, uninitialized=True) as repo:
+                yield Snapshot(name, tree.rev, DVCFileSystem(repo))
+    except DvcException as error:
+        raise ReadError(f"{name}: DVC cannot read its files there: {error}") from None
+
+
+@contextmanager
+def _git(revision: str, root: Path) -> Iterator[Git]:
+    """DVC's access to git, which has the revision."""
+    if not revision.strip():
+        raise _unknown(revision, EMPTY, root)
+    try:
+        with closing(SCM(str(root))) as scm:
+            resolve_rev(scm, revision)
+            yield scm
+    except SCMError as error:
+        raise _unknown(revision, error, root) from None
 
 
 def resolve(revisions: Sequence[str], root: Path = Path()) -> list[str]:
@@ -148,41 +155,23 @@ def lock(commit: str, root: Path = Path()) -> str:
 
 
 def _resolved(revision: str, root: Path) -> list[str]:
+    if not revision.strip(" ."):  # git takes each side that is left out for HEAD
+        raise _unknown(revision, EMPTY, root)
     if ".." not in revision:
-        with opened(revision, root) as snapshot:
-            return [str(snapshot.commit)]
+        with _git(revision, root) as scm:
+            return [resolve_rev(scm, revision)]
     try:
-        return git.run(root, "rev-list", "--reverse", "--topo-order", revision, "--").split()
+        order = ("--reverse", "--topo-order", "--end-of-options")
+        return git.run(root, "rev-list", *order, revision, "--").split()
     except GitError as error:
-        raise _unknown(revision, error) from None
+        raise _unknown(revision, error, root) from None
 
 
-def _commit(files: DVCFileSystem, revision: str) -> str:
-    try:
-        return str(files.repo.get_rev())
-    except DvcException as error:
-        raise _unknown(revision, error) from None
-
-
-def _unknown(revision: str, reason: Exception) -> ComparisonError:
+def _unknown(revision: str, reason: object, root: Path) -> ComparisonError:
+    remedy = "`git fetch` brings what a remote has, `dvc exp list` names experiments"
+    if git.ask(root, "rev-parse", "--is-shallow-repository") == "true":
+        remedy = "this clone is shallow, `git fetch --unshallow` brings the commits that it lacks"
     return ComparisonError(
-        f"--rev {revision}: {reason}; it must be a commit, tag, branch or DVC experiment of "
-        "this repository: `git fetch` brings what a remote has, `dvc exp list` names experiments"
+        f"--rev {revision}: {reason}; it must be a commit, tag, branch or DVC experiment of this "
+        f"repository: {remedy}"
     )
-
-
-def _changes(dependency: ParamsDependency, tree: Mapping[str, Any]) -> list[str]:
-    """As `ParamsDependency.status`, which would parse params.yaml once for every stage."""
-    locked = dependency.hash_info.value
-    if locked is None:
-        return [f"{paths.PARAMS} new"]
-    lines = []
-    for key in dependency.params:
-        try:
-            if reduce(getitem, key.split("."), tree) == locked.get(key, MISSING):
-                continue
-        except (KeyError, TypeError):
-            lines.append(f"{key} deleted")
-        else:
-            lines.append(f"{key} modified" if key in locked else f"{key} new")
-    return lines

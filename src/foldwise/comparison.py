@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
-import pandas as pd
 
 from foldwise import statistics
 from foldwise.core.config import Study, known
@@ -31,7 +30,6 @@ from foldwise.results.comparisons import (
 )
 from foldwise.results.evaluations import SIZES, SPLIT, Metrics, Result
 from foldwise.results.runs import RunFolder, predicted
-from foldwise.statistics import Posterior, TTest, Verdict
 
 BOOTSTRAP_SEED = 0
 OTHER_ROPES = (0.0, 0.5, 2.0)  # as multiples of the declared one
@@ -50,8 +48,7 @@ def compare_study(study: Study, results: Mapping[str, Result]) -> Comparison:
         DamagedError: a file of a run folder is not what was written.
     """
     answers = [_answer(study, results, *pair) for pair in _pairs(study, list(results))]
-    made = [answer for answer in answers if isinstance(answer, Pair)]
-    adjusted = iter(statistics.holm([pair.p for pair in made]))
+    adjusted = iter(statistics.holm([pair.p for pair in answers if isinstance(pair, Pair)]))
     base = results[study.comparison.baseline].metrics
     return Comparison(
         study=study.name,
@@ -59,8 +56,14 @@ def compare_study(study: Study, results: Mapping[str, Result]) -> Comparison:
         synthetic=base.synthetic,
         metric=study.comparison.metric,
         rope=study.comparison.rope,
-        protocol=_protocol(study),
-        variants={name: _variant(result.metrics) for name, result in results.items()},
+        protocol=Protocol(
+            dataset=study.dataset,
+            folds=study.cv.folds,
+            repeats=study.cv.repeats,
+            splits=study.cv.folds * study.cv.repeats,
+            training=study.training,
+        ),
+        variants={name: _summary(result.metrics) for name, result in results.items()},
         pairs=[
             decided(study, answer, next(adjusted)) if isinstance(answer, Pair) else answer
             for answer in answers
@@ -93,58 +96,69 @@ def compare(
     """
     names = names or (a.name, b.name)
     check_comparable(study, a, b, names)
-    primary, differences = study.comparison.metric, _differences(a.scores, b.scores)
-    test = statistics.corrected_t_test(differences[primary].to_numpy(), study.cv.folds)
-    posterior = _posterior(study, test)
-    changes = _changes(a.run, b.run) if a.run and b.run else None
-    return Pair(
+    primary, rope, folds = study.comparison.metric, study.comparison.rope, study.cv.folds
+    left, right = (
+        result.scores.set_index(SPLIT).sort_index().reindex(columns=list(METRICS))
+        for result in (a, b)
+    )
+    differences = right - left  # a line per split; NaN where one of them has no such score
+    test = statistics.corrected_t_test(differences[primary].to_numpy(), folds)
+    direction = METRICS[primary].direction
+    lines = differences[primary].reset_index().itertuples(index=False)
+    mcnemar, bootstrap = _tests_of_rows(a.run, b.run) if a.run and b.run else ([], None)
+    pair = Pair(
         a=names[0],
         b=names[1],
         kind=kind,
         n=a.metrics.rows,
-        folds=study.cv.folds,
+        folds=folds,
         repeats=study.cv.repeats,
         **asdict(test),
         p_holm=test.p,
-        posterior=posterior,
-        verdict=_verdict(study, test.mean, test.p, posterior),
-        ropes=_at_other_ropes(study, test),
-        mcnemar=[] if changes is None else _mcnemar(changes),
-        bootstrap=None if changes is None else _bootstrap(changes),
+        posterior=statistics.correlated_posterior(test, rope, direction),
+        verdict="Inconclusive",
+        ropes=[
+            AtRope(
+                rope=factor * rope,
+                **asdict(statistics.correlated_posterior(test, factor * rope, direction)),
+            )
+            for factor in OTHER_ROPES
+        ],
+        mcnemar=mcnemar,
+        bootstrap=bootstrap,
         exploratory={
-            name: _exploratory(study, differences[name].to_numpy(), _gap(name, a, b))
+            name: _exploratory(differences[name].to_numpy(), folds, _gap(name, a, b))
             for name in METRICS
             if name != primary
         },
-        differences=_lines(differences[[*SPLIT, primary]]),
+        differences=[Difference(repeat=r, fold=f, difference=d) for r, f, d in lines],
     )
+    return decided(study, pair, test.p)
 
 
 def decided(study: Study, pair: Pair, p_holm: float) -> Pair:
     """A pair with its verdict, p being adjusted over all pairs that are asked about."""
-    verdict = _verdict(study, pair.mean, p_holm, pair.posterior)
+    gain = METRICS[study.comparison.metric].direction * pair.mean
+    verdict = statistics.verdict(gain, p_holm, pair.posterior)
     return pair.model_copy(update={"p_holm": p_holm, "verdict": verdict})
-
-
-# --- parts ------------------------------------------------------------------------------------
 
 
 def _pairs(study: Study, names: list[str]) -> list[tuple[str, str, Kind]]:
     place = f"studies.{study.name}.comparison (variants with results)"
-    baseline = study.comparison.baseline
+    baseline, declared = study.comparison.baseline, study.comparison.pairs
     try:
-        for name in [baseline, *(name for pair in study.comparison.pairs for name in pair)]:
+        for name in [baseline, *(name for pair in declared for name in pair)]:
             known(name, names, place)
     except ConfigError as error:
         raise ComparisonError(str(error)) from None
-    pairs: list[tuple[str, str, Kind]] = []
-    pairs += [(baseline, name, "baseline") for name in names if name != baseline]
-    asked = {frozenset(pair[:2]) for pair in pairs}
-    for a, b in study.comparison.pairs:
-        if frozenset((a, b)) not in asked:
-            pairs.append((a, b, "declared"))
-            asked.add(frozenset((a, b)))
-    return pairs
+    pairs: dict[frozenset[str], tuple[str, str, Kind]] = {
+        frozenset((baseline, name)): (baseline, name, "baseline")
+        for name in names
+        if name != baseline
+    }
+    for a, b in declared:
+        pairs.setdefault(frozenset((a, b)), (a, b, "declared"))
+    return list(pairs.values())
 
 
 def _answer(
@@ -157,35 +171,7 @@ def _answer(
         return Refused(a=a, b=b, kind=kind, refused=str(error))
 
 
-def _posterior(study: Study, test: TTest, ropes: float = 1.0) -> Posterior:
-    """At so many times the declared rope."""
-    direction = METRICS[study.comparison.metric].direction
-    return statistics.correlated_posterior(test, ropes * study.comparison.rope, direction)
-
-
-def _at_other_ropes(study: Study, test: TTest) -> list[AtRope]:
-    return [
-        AtRope(rope=ropes * study.comparison.rope, **asdict(_posterior(study, test, ropes)))
-        for ropes in OTHER_ROPES
-    ]
-
-
-def _verdict(study: Study, mean: float, p_holm: float, posterior: Posterior) -> Verdict:
-    gain = METRICS[study.comparison.metric].direction * mean
-    return statistics.verdict(gain, p_holm, posterior)
-
-
-def _protocol(study: Study) -> Protocol:
-    return Protocol(
-        dataset=study.dataset,
-        folds=study.cv.folds,
-        repeats=study.cv.repeats,
-        splits=study.cv.folds * study.cv.repeats,
-        training=study.training,
-    )
-
-
-def _variant(metrics: Metrics) -> VariantSummary:
+def _summary(metrics: Metrics) -> VariantSummary:
     if not metrics.complete:
         return VariantSummary(status=metrics.status, reason=metrics.reason)
     score = metrics.primary
@@ -199,26 +185,10 @@ def _variant(metrics: Metrics) -> VariantSummary:
     )
 
 
-def _differences(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """repeat, fold, and every metric: B minus A, one line per split; NaN where one has none."""
-    left, right = (
-        scores.set_index(SPLIT).sort_index().reindex(columns=list(METRICS)) for scores in (a, b)
-    )
-    return (right - left).reset_index()
-
-
-def _lines(differences: pd.DataFrame) -> list[Difference]:
-    columns = (differences[name].tolist() for name in differences)
-    return [
-        Difference(repeat=repeat, fold=fold, difference=difference)
-        for repeat, fold, difference in zip(*columns, strict=True)
-    ]
-
-
-def _exploratory(study: Study, differences: np.ndarray, gap: str) -> Exploratory:
+def _exploratory(differences: np.ndarray, folds: int, gap: str) -> Exploratory:
     if gap:
         return Exploratory(missing=gap)
-    test = statistics.corrected_t_test(differences, study.cv.folds)
+    test = statistics.corrected_t_test(differences, folds)
     return Exploratory(mean=test.mean, ci95=test.ci95, p=test.p)
 
 
@@ -232,13 +202,16 @@ def _gap(metric: str, *results: Result) -> str:
     return ""
 
 
-# --- rows -------------------------------------------------------------------------------------
-
-
-def _changes(a: RunFolder, b: RunFolder) -> np.ndarray:
-    """(repeats, rows): 1 where only B is right, −1 where only A is, else 0."""
-    changes: np.ndarray = _right(b).astype(np.int64) - _right(a)
-    return changes
+def _tests_of_rows(a: RunFolder, b: RunFolder) -> tuple[list[McNemar], Bootstrap]:
+    """McNemar by repeat, and the bootstrap, which draws a row with all its repeats."""
+    changes = _right(b).astype(np.int64) - _right(a)  # 1 where only B is right, −1 only A
+    counts = [(int((rows < 0).sum()), int((rows > 0).sum())) for rows in changes]
+    mcnemar = [
+        McNemar(repeat=repeat, only_a=a, only_b=b, p=statistics.exact_mcnemar(a, b))
+        for repeat, (a, b) in enumerate(counts)
+    ]
+    mean, ci95 = statistics.row_bootstrap(changes.sum(axis=0), len(changes), BOOTSTRAP_SEED)
+    return mcnemar, Bootstrap(mean=mean, ci95=ci95, replicates=statistics.REPLICATES)
 
 
 def _right(run: RunFolder) -> np.ndarray:
@@ -247,20 +220,6 @@ def _right(run: RunFolder) -> np.ndarray:
     shape = table["repeat"].nunique(), table["row"].nunique()
     right: np.ndarray = np.equal(predicted(table), table["label"].to_numpy()).reshape(shape)
     return right
-
-
-def _mcnemar(changes: np.ndarray) -> list[McNemar]:
-    counts = [(int((rows < 0).sum()), int((rows > 0).sum())) for rows in changes]
-    return [
-        McNemar(repeat=repeat, only_a=a, only_b=b, p=statistics.exact_mcnemar(a, b))
-        for repeat, (a, b) in enumerate(counts)
-    ]
-
-
-def _bootstrap(changes: np.ndarray) -> Bootstrap:
-    """A row is drawn with all its repeats."""
-    mean, ci95 = statistics.row_bootstrap(changes.sum(axis=0), len(changes), BOOTSTRAP_SEED)
-    return Bootstrap(mean=mean, ci95=ci95, replicates=statistics.REPLICATES)
 
 
 # --- refusals ---------------------------------------------------------------------------------
@@ -275,7 +234,7 @@ def check_comparable(study: Study, a: Result, b: Result, names: tuple[str, str])
         ComparisonError: they cannot; the message says why and what to do.
     """
     for result, name in zip((a, b), names, strict=True):
-        _check_one(study, result, name)
+        _check_scores(study, result, name)
         if result.run is not None:
             _check_run(study, result, result.run)
     one, other = a.metrics, b.metrics
@@ -286,11 +245,13 @@ def check_comparable(study: Study, a: Result, b: Result, names: tuple[str, str])
     ):
         if left != right:
             raise _unpaired(names, f"other {what} ({left} and {right})")
-    if not _same(a.scores, b.scores, [*SPLIT, *SIZES]):
+    columns = [*SPLIT, *SIZES]
+    first, second = (result.scores[columns].sort_values(columns).to_numpy() for result in (a, b))
+    if not np.array_equal(first, second):
         raise _unpaired(names, "splits of other sizes")
 
 
-def _check_one(study: Study, result: Result, name: str) -> None:
+def _check_scores(study: Study, result: Result, name: str) -> None:
     metrics, scores = result.metrics, result.scores
     if not metrics.complete:
         raise ComparisonError(f"{name} failed: {metrics.reason}")
@@ -335,12 +296,6 @@ def _check_run(study: Study, result: Result, run: RunFolder) -> None:
                 f"{result.name}: its scores are of other {what} than its predictions; "
                 f"`dvc repro evaluate@{result.name}` evaluates it again"
             )
-
-
-def _same(one: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> bool:
-    """Whether two tables hold the same lines, in any order, as far as `columns` go."""
-    a, b = (t[columns].sort_values(columns, ignore_index=True) for t in (one, other))
-    return bool(len(a) == len(b) and (a.to_numpy() == b.to_numpy()).all())
 
 
 def _unpaired(names: tuple[str, str], what: str) -> ComparisonError:

@@ -1,18 +1,20 @@
 """Ask a trained network about files as users have them: tables of raw features, or pictures.
 
-Preprocessing is inside the network, so a file is read and nothing else is done to it.
+Preprocessing is inside the network, so a file is read and nothing else is done to it. Tables are
+read in blocks, so that their size does not matter.
 """
 
 import csv
 import io
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, count, islice, pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
+from tqdm import tqdm
 
 from foldwise.core import config, paths
 from foldwise.core.environment import Environment, without_telemetry
@@ -26,22 +28,15 @@ from foldwise.wording.predictions import Prediction
 
 MODES = {1: "L", 3: "RGB"}  # Pillow's, by channels
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
+LARGEST_PICTURE = 2**25  # bytes of a file
 LARGEST = float(np.finfo(np.float32).max)
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Raw rows of one file.
-
-    Attributes:
-        path: the file.
-        values: (N, *shape).
-        note: what was left out of account, "" where nothing was.
-    """
-
-    path: Path
-    values: np.ndarray
-    note: str = ""
+LONGEST_CELL = 64  # characters, on average over a line
+BLOCK = 4096  # rows that are read and answered at a time
+MANY = 8  # numbers in a line, from which on it is no chance that they count, or only rise
+TABLE = "this model takes tables: lines of numbers separated by commas"
+TAKES = "the model takes {} numbers, raw and separated by commas; leave out anything else"
+Line = tuple[int, list[str]]  # its number, and its cells
+Note = Callable[[str], object]  # takes a sentence on what was taken for granted, or left out
 
 
 def predictor(name: str, root: Path, environment: Environment) -> Predictor:
@@ -73,36 +68,48 @@ def predictor(name: str, root: Path, environment: Environment) -> Predictor:
     return _of_mlflow(f"models:/{name}@{CHAMPION}", root, environment)
 
 
-def read(path: Path, shape: Sequence[int]) -> Rows:
-    """The rows of a file, as the network takes them: (1, C, H, W) of a picture, (N, C) of a table.
+def predict(model: Predictor, files: Iterable[Path], note: Note) -> Iterator[Prediction]:
+    """One prediction per row of every file, as the rows are read.
 
     Raises:
-        DataError: it is not there, or does not hold rows of this shape; the message names the
-            place, what is there and what must be.
+        DataError: a file is not there, or does not hold rows of the network's shape; the message
+            names the place, what is there and what must be.
+    """
+    names = model.class_names
+    for path in files:
+        row = count(1)
+        for values in read(path, model.shape, model.feature_names, note):
+            for p in model.predict(values):
+                probabilities = dict(zip(names, map(float, p), strict=True))
+                yield Prediction(str(path), next(row), names[int(p.argmax())], probabilities)
+
+
+def read(
+    path: Path, shape: Sequence[int], names: Sequence[str], note: Note
+) -> Iterator[np.ndarray]:
+    """The rows of a file as the network takes them: (N, C) for N rows of a table, (1, C, H, W).
+
+    Args:
+        path: the file.
+        shape: of one row.
+        names: of the C features; none where the network does not know them.
+        note: is told what was taken for granted, or left out.
+
+    Raises:
+        DataError: as of `predict`.
     """
     try:
-        content = path.read_bytes()
+        if len(shape) == 1:
+            yield from _table(path, shape[0], names, note)
+        elif len(shape) == 3 and shape[0] in MODES:
+            yield _picture(path, shape)[None]
+        else:
+            raise DataError(
+                f"{path}: the model takes rows of shape {tuple(shape)}, for which there is no file "
+                "format; ask it from Python (docs/serving.md)"
+            )
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the name") from None
-    if len(shape) == 1:
-        return _table(path, content, shape[0])
-    if len(shape) != 3 or shape[0] not in MODES:
-        raise DataError(
-            f"{path}: the model takes rows of shape {tuple(shape)}, for which there is no file "
-            "format; ask it from Python (docs/serving.md)"
-        )
-    return Rows(path, _picture(path, content, shape)[None])
-
-
-def predict(model: Predictor, files: Sequence[Rows]) -> list[Prediction]:
-    """One prediction per row of every file."""
-    places = [(str(rows.path), i) for rows in files for i in range(1, len(rows.values) + 1)]
-    probabilities = model.predict(np.concatenate([rows.values for rows in files]))
-    names = model.class_names
-    return [
-        Prediction(file, row, names[int(p.argmax())], dict(zip(names, map(float, p), strict=True)))
-        for (file, row), p in zip(places, probabilities, strict=True)
-    ]
 
 
 # --- models -----------------------------------------------------------------------------------
@@ -126,6 +133,7 @@ def _of_run(run: RunFolder) -> Predictor:
         synthetic=manifest.dataset.synthetic,
         shape=tuple(manifest.dataset.shape),
         class_names=tuple(manifest.dataset.class_names),
+        feature_names=tuple(manifest.dataset.feature_names),
         predict=predict,
     )
 
@@ -140,48 +148,130 @@ def _of_mlflow(address: str, root: Path, environment: Environment) -> Predictor:
 # --- tables -----------------------------------------------------------------------------------
 
 
-def _table(path: Path, content: bytes, features: int) -> Rows:
-    """Lines of numbers; a header and labels at the end of the lines are left out."""
-    lines = list(_lines(path, content))
-    if lines and _is_header(lines[0][1]):
-        del lines[0]
-    if not lines:
+def _table(path: Path, features: int, names: Sequence[str], note: Note) -> Iterator[np.ndarray]:
+    """Lines of numbers, a block at a time, without header and labels."""
+    lines = _lines(path, LONGEST_CELL * (features + 2))
+    head = list(islice(lines, 2))
+    fits = bool(head) and len(head[0][1]) in (features, features + 1)
+    has_header = fits and _is_header(path, head, features)
+    if len(head) == has_header:
         raise DataError(f"{path}: no rows; the model takes lines of {features} numbers")
-    labels = 0
-    values = np.empty((len(lines), features), dtype=np.float32)
-    for i, (number, cells) in enumerate(lines):
-        if len(cells) == features + 1 and not _is_number(cells[-1]):
-            cells, labels = cells[:-1], labels + 1
-        if len(cells) != features:
-            raise DataError(
-                f"{path}, line {number}: {len(cells)} columns, and the model takes {features} "
-                "numbers, raw and separated by commas; leave out anything else"
-            )
-        values[i] = [_finite(path, number, j, cell) for j, cell in enumerate(cells, start=1)]
-    note = f"{path}: column {features + 1} is not a number, so taken for a label and left out"
-    return Rows(path, values, note if labels else "")
+    number, first = head[0]
+    order, label = list(range(features)), None
+    if has_header and names and not _counts(first):
+        order = _matched(path, number, first, names)
+        if order != sorted(order):
+            note(f"{path}: the columns are in another order than the features; matched by name")
+    elif names:
+        why = "the header counts the columns" if has_header else "no header"
+        note(f"{path}: {why}, so they are taken for {names[0]}, …, {names[-1]}, in this order")
+    elif has_header:
+        note(f"{path}: the model does not know its features' names; columns are taken in order")
+    if len(first) == features + 1:
+        (label,) = {*range(features + 1)} - {*order}
+        note(f"{path}: column {label + 1} is no feature, so taken for a label and left out")
+    rows = chain(head[has_header:], lines)
+    while block := list(islice(rows, BLOCK)):
+        yield _values(path, block, order, label)
 
 
-def _lines(path: Path, content: bytes) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path, longest: int) -> Iterator[Line]:
     """Number and cells of every line that is not blank."""
-    try:
-        decoded = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
+    size = path.stat().st_size or None  # none of a pipe
+    with (
+        path.open(encoding="utf-8-sig", newline="") as file,
+        tqdm(
+            desc=path.name, total=size, unit="B", unit_scale=True, leave=False, disable=None
+        ) as bar,
+    ):
+
+        def bounded() -> Iterator[str]:
+            while line := file.readline(longest + 1):
+                if len(line) > longest:
+                    raise DataError(f"{path}, line {reader.line_num + 1}: too long; {TABLE}")
+                bar.update(len(line))
+                yield line
+
+        reader = csv.reader(bounded(), skipinitialspace=True)
+        try:
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    yield reader.line_num, [cell.strip() for cell in cells]
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: not text; {TABLE}") from None
+        except csv.Error as error:
+            raise DataError(f"{path}, line {reader.line_num}: {error}; {TABLE}") from None
+
+
+def _is_header(path: Path, head: Sequence[Line], features: int) -> bool:
+    """Whether the first line names the columns, or counts them as pandas does.
+
+    Raises:
+        DataError: it may as well be a row.
+    """
+    number, first = head[0]
+    if not any(map(_is_number, first)) or (_counts(first) and features >= MANY):
+        return True
+    rising = [_rises(cells[:features]) for _, cells in head]
+    if _counts(first) or (rising[0] and not all(rising) and features >= MANY):
         raise DataError(
-            f"{path}: not text; this model takes tables: lines of numbers separated by commas"
-        ) from None
-    reader = csv.reader(io.StringIO(decoded, newline=""), skipinitialspace=True)
+            f"{path}, line {number}: {', '.join(first[:3])}, … may be a header or a row; remove "
+            "it, or put a line with the names of the columns above it"
+        )
+    return False
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Whether they are 0, 1, 2, … or 1, 2, 3, …, but for a word at the end."""
+    numbers = list(cells if _is_number(cells[-1]) else cells[:-1])
+    return any(numbers == [str(first + i) for i in range(len(numbers))] for first in (0, 1))
+
+
+def _rises(cells: Sequence[str]) -> bool:
+    return all(map(_is_number, cells)) and all(float(a) < float(b) for a, b in pairwise(cells))
+
+
+def _matched(path: Path, number: int, header: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Where in a line each feature is."""
+    for name in names:
+        if header.count(name) != 1:
+            problem = f"two columns '{name}'" if name in header else f"no column '{name}'"
+            raise DataError(
+                f"{path}, line {number}: {problem}, which is a feature of the model; name the "
+                f"columns {names[0]}, …, {names[-1]}, or leave the header out if they are in order"
+            )
+    return [header.index(name) for name in names]
+
+
+def _values(
+    path: Path, block: Sequence[Line], order: Sequence[int], label: int | None
+) -> np.ndarray:
+    """The features (N, C) of some lines."""
+    width = len(order) + (label is not None)
+    for number, cells in block:
+        if len(cells) != width:
+            expected = f"the lines above {width}" if label is not None else TAKES.format(width)
+            raise DataError(f"{path}, line {number}: {len(cells)} columns, and {expected}")
+        if label is not None and _is_number(cells[label]):
+            raise DataError(
+                f"{path}, line {number}, column {label + 1}: {cells[label]} is a number, but of no "
+                "feature of the model; leave the column out"
+            )
     try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num, [cell.strip() for cell in cells]
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}; correct it") from None
-
-
-def _is_header(cells: Sequence[str]) -> bool:
-    """Names, or 0, 1, 2, … as pandas numbers columns without names."""
-    return not any(map(_is_number, cells)) or cells == [str(i) for i in range(len(cells))]
+        values = np.array([[cells[i] for i in order] for _, cells in block], dtype=np.float64)
+    except ValueError:
+        values = np.full((1, 1), np.nan)
+    if (np.abs(values) <= LARGEST).all():
+        return values.astype(np.float32)
+    place, cell = next(
+        (f"line {number}, column {i + 1}", cells[i])
+        for number, cells in block
+        for i in order
+        if not (_is_number(cells[i]) and abs(float(cells[i])) <= LARGEST)
+    )
+    raise DataError(
+        f"{path}, {place}: '{cell}' is not a finite number; correct it or remove the line"
+    )
 
 
 def _is_number(cell: str) -> bool:
@@ -192,34 +282,37 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _finite(path: Path, line: int, column: int, cell: str) -> float:
-    if not _is_number(cell) or math.isnan(float(cell)) or abs(float(cell)) > LARGEST:
-        raise DataError(
-            f"{path}, line {line}, column {column}: '{cell}' is not a finite number; correct it "
-            "or remove the line"
-        )
-    return float(cell)
-
-
 # --- pictures ---------------------------------------------------------------------------------
 
 
-def _picture(path: Path, content: bytes, shape: Sequence[int]) -> np.ndarray:
-    """Pixels (C, H, W) from 0 to 255."""
+def _picture(path: Path, shape: Sequence[int]) -> np.ndarray:
+    """Pixels (C, H, W) from 0 to 255, upright."""
     channels, height, width = shape
+    with path.open("rb") as file:
+        content = file.read(LARGEST_PICTURE + 1)
+    expected = f"this model takes PNG or JPEG of {width} × {height} pixels"
+    if len(content) > LARGEST_PICTURE:
+        raise DataError(f"{path}: more than {LARGEST_PICTURE:,} bytes; {expected}")
+    size, upright = (0, 0), None
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.size != (width, height):
-                raise DataError(
-                    f"{path}: {image.size[0]} × {image.size[1]} pixels, and the model takes "
-                    f"{width} × {height}; crop or resize it first"
-                )
-            if image.mode not in EIGHT_BITS:
-                raise DataError(f"{path}: pixels of mode {image.mode}; save it with 8 bits each")
-            pixels = np.asarray(image.convert(MODES[channels]))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        with (
+            warnings.catch_warnings(action="ignore"),  # Pillow's, of a size that is refused below
+            Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image,
+        ):
+            size = image.size
+            if sorted(size) == sorted((width, height)):
+                upright = ImageOps.exif_transpose(image)
+                size = upright.size
+    except Exception:  # there are many that a decoder raises where it finds something else
+        raise DataError(f"{path}: not a picture, or a damaged one; {expected}") from None
+    if upright is None or size != (width, height):
         raise DataError(
-            f"{path}: not a picture, or a damaged one; this model takes PNG or JPEG of "
-            f"{width} × {height} pixels"
-        ) from None
+            f"{path}: {size[0]} × {size[1]} pixels, and the model takes {width} × {height}; crop "
+            "or resize it first"
+        )
+    if upright.mode not in EIGHT_BITS:
+        raise DataError(f"{path}: pixels of mode {upright.mode}; save it with 8 bits each")
+    if upright.has_transparency_data and np.asarray(upright.convert("RGBA"))[..., 3].min() < 255:
+        raise DataError(f"{path}: has transparent pixels; put it on a background first")
+    pixels = np.asarray(upright.convert(MODES[channels]))
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)

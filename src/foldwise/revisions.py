@@ -9,24 +9,23 @@ adjusts over all pairs but those whose scores are the same to the last digit: a 
 not touched asks no question.
 """
 
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from foldwise import commits, comparison
 from foldwise.commits import Snapshot
 from foldwise.core import files, paths, trees
-from foldwise.core.config import Study, known
-from foldwise.core.errors import ComparisonError, FoldwiseError, MissingError, ResultsError
+from foldwise.core.config import known
+from foldwise.core.endings import DONE, NEGATIVE, REFUSED
+from foldwise.core.errors import (
+    FoldwiseError,
+    MissingError,
+    ResultsError,
+    UsageError,
+)
 from foldwise.core.files import Record
-from foldwise.evaluation import split_digest
-from foldwise.results import runs
 from foldwise.results.comparisons import Pair
 from foldwise.results.evaluations import Evaluation, Metrics, Result, parse_scores
 from foldwise.statistics import holm
@@ -110,20 +109,6 @@ class RevisionComparison(Record):
         return [pair for pair in self.pairs if isinstance(pair, RevisionRefused)]
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """A pair but for what depends on the others."""
-
-    a: str
-    b: str
-    study: Study
-    pair: Pair
-    metrics: Metrics
-    unchanged: bool
-    settings: list[Change]
-    numerics: list[Change]
-
-
 # --- comparing --------------------------------------------------------------------------------
 
 
@@ -141,84 +126,74 @@ def compare(
         root: the project's root.
 
     Raises:
-        ComparisonError: that is no question, or a revision is not there.
+        UsageError: that is no question.
+        ComparisonError: a revision is not there.
         ConfigError: a params.yaml cannot be read, or does not declare the variant or the study.
     """
-    _check_question(names, revisions)
-    with _sides(revisions, root) as (a, b):
-        answers = [_answer(a, b, *pair) for pair in _asked(a, b, names, study)]
+    if len(names) > 2 or len(revisions) > 2:
+        raise UsageError("at most two variants and two revisions: A and B")
+    if len(names) < 2 and not revisions:
+        raise UsageError(
+            "compare with what? name a second variant, or a revision: "
+            "`foldwise compare A B` or `foldwise compare A --rev main`"
+        )
+    one_place = len(revisions) != 1 and len(set(revisions)) < 2
+    if one_place and len(set(names)) < 2:
+        raise UsageError("both sides are the same; name two variants or two revisions")
+    with _sides(revisions, one_place, root) as (a, b):
         in_a, in_b = _members(a, study), _members(b, study)
+        if names:
+            place = f" in study {study}" if study else ""
+            for side, name, there in ((a, names[0], in_a), (b, names[-1], in_b)):
+                known(name, there, f"variants of {side.name}{place}")
+        asked = [(names[0], names[-1])] if names else [(x, x) for x in in_a if x in in_b]
         return RevisionComparison(
             a=Place(revision=a.name, commit=a.commit),
             b=Place(revision=b.name, commit=b.commit),
-            pairs=_decided(answers),
-            only_in_a=[] if names else sorted(in_a - in_b),
-            only_in_b=[] if names else sorted(in_b - in_a),
+            pairs=_decided(a, [_pair(a, b, *pair) for pair in asked]),
+            only_in_a=[] if names else sorted({*in_a} - {*in_b}),
+            only_in_b=[] if names else sorted({*in_b} - {*in_a}),
         )
 
 
 def exit_status(comparison: RevisionComparison, fail_if_worse: bool) -> int:
-    """What a gate needs: 0, 1 for an established loss, 2 where no comparison could be made.
+    """The exit status of a gate: that of an established loss, or where no comparison could be made.
 
     Args:
         comparison: of `compare`.
-        fail_if_worse: 1 if a pair *Hurts*, else 2 if one is refused. Without it the status is 2
-            only if nothing could be compared.
+        fail_if_worse: NEGATIVE if a pair *Hurts*, else REFUSED if one is refused. Without it the
+            status is REFUSED only if nothing could be compared.
     """
     if fail_if_worse and any(pair.verdict == "Hurts" for pair in comparison.made):
-        return 1
-    return 2 if not comparison.made or (fail_if_worse and comparison.refused) else 0
-
-
-def _check_question(names: Sequence[str], revisions: Sequence[str]) -> None:
-    if len(names) > 2 or len(revisions) > 2:
-        raise ComparisonError("at most two variants and two revisions: A and B")
-    if len(names) < 2 and not revisions:
-        raise ComparisonError(
-            "compare with what? name a second variant, or a revision: "
-            "`foldwise compare A B` or `foldwise compare A --rev main`"
-        )
-    if _is_one_place(revisions) and len(set(names)) < 2:
-        raise ComparisonError("both sides are the same; name two variants or two revisions")
-
-
-def _is_one_place(revisions: Sequence[str]) -> bool:
-    return len(revisions) != 1 and len(set(revisions)) < 2
+        return NEGATIVE
+    refused = not comparison.made or (fail_if_worse and comparison.refused)
+    return REFUSED if refused else DONE
 
 
 @contextmanager
-def _sides(revisions: Sequence[str], root: Path) -> Iterator[tuple[Snapshot, Snapshot]]:
+def _sides(
+    revisions: Sequence[str], one_place: bool, root: Path
+) -> Iterator[tuple[Snapshot, Snapshot]]:
     """Side A and side B, the same object where both are one place."""
     first, second = [*revisions, None, None][:2]
     with commits.opened(first, root) as a:
-        if _is_one_place(revisions):
+        if one_place:
             yield a, a
             return
         with commits.opened(second, root) as b:
             yield a, b
 
 
-def _asked(
-    a: Snapshot, b: Snapshot, names: Sequence[str], study: str | None
-) -> list[tuple[str, str]]:
+def _members(side: Snapshot, study: str | None) -> list[str]:
+    """The variants of a side, or of a study there."""
     if study is not None:
-        for side in (a, b):
-            known(study, side.settings.studies, f"studies of {side.name}")
-    if not names:
-        both = _members(a, study) & _members(b, study)
-        return [(name, name) for name in a.settings.variants if name in both]
-    place = f" in study {study}" if study else ""
-    for side, name in ((a, names[0]), (b, names[-1])):
-        known(name, _members(side, study), f"variants of {side.name}{place}")
-    return [(names[0], names[-1])]
-
-
-def _members(side: Snapshot, study: str | None) -> set[str]:
+        known(study, side.settings.studies, f"studies of {side.name}")
     variants = side.settings.variants.items()
-    return {name for name, block in variants if study in (None, block.study)}
+    return [name for name, block in variants if study in (None, block.study)]
 
 
-def _answer(a: Snapshot, b: Snapshot, name_a: str, name_b: str) -> Answer | RevisionRefused:
+def _pair(a: Snapshot, b: Snapshot, name_a: str, name_b: str) -> RevisionPair | RevisionRefused:
+    """B against A as if nothing else were asked."""
     study = a.settings.study(a.settings.variants[name_a].study)
     labels = (name_a, name_b) if a is b else (f"{name_a} ({a.name})", f"{name_b} ({b.name})")
     try:
@@ -229,41 +204,37 @@ def _answer(a: Snapshot, b: Snapshot, name_a: str, name_b: str) -> Answer | Revi
             variant_a=name_a, variant_b=name_b, study=study.name, refused=str(error)
         )
     columns = one.scores.columns.intersection(other.scores.columns)
-    unchanged = one.scores[columns].equals(other.scores[columns])
-    settings = _changes(_settings(a, name_a), _settings(b, name_b))
-    numerics = _changes(*(_numerics(side.metrics) for side in (one, other)))
-    return Answer(name_a, name_b, study, pair, one.metrics, unchanged, settings, numerics)
-
-
-def _decided(answers: Sequence[Answer | RevisionRefused]) -> list[RevisionPair | RevisionRefused]:
-    """The pairs with their verdicts, Holm over those that ask something."""
-    questions = [x for x in answers if isinstance(x, Answer) and not x.unchanged]
-    adjusted = iter(holm([x.pair.p for x in questions]))
-    return [
-        x
-        if isinstance(x, RevisionRefused)
-        else _pair(x, x.pair.p if x.unchanged else next(adjusted), len(questions))
-        for x in answers
-    ]
-
-
-def _pair(answer: Answer, p_holm: float, questions: int) -> RevisionPair:
-    study = answer.study
     return RevisionPair(
-        **dict(comparison.decided(study, answer.pair, p_holm)),
-        variant_a=answer.a,
-        variant_b=answer.b,
+        **dict(pair),
+        variant_a=name_a,
+        variant_b=name_b,
         study=study.name,
         dataset=study.dataset,
-        edition=answer.metrics.edition,
-        synthetic=answer.metrics.synthetic,
+        edition=one.metrics.edition,
+        synthetic=one.metrics.synthetic,
         metric=study.comparison.metric,
         rope=study.comparison.rope,
-        unchanged=answer.unchanged,
-        holm_over=questions,
-        settings=answer.settings,
-        numerics=answer.numerics,
+        unchanged=one.scores[columns].equals(other.scores[columns]),
+        holm_over=1,
+        settings=_changes(*(_settings(side, x) for side, x in ((a, name_a), (b, name_b)))),
+        numerics=_changes(*(_numerics(side.metrics) for side in (one, other))),
     )
+
+
+def _decided(
+    a: Snapshot, pairs: Sequence[RevisionPair | RevisionRefused]
+) -> list[RevisionPair | RevisionRefused]:
+    """The pairs with their verdicts, Holm over those that ask something."""
+    asked = [x for x in pairs if isinstance(x, RevisionPair) and not x.unchanged]
+    adjusted = iter(holm([x.p for x in asked]))
+    decided: list[RevisionPair | RevisionRefused] = []
+    for x in pairs:
+        if isinstance(x, RevisionPair):
+            p_holm = x.p if x.unchanged else next(adjusted)
+            pair = comparison.decided(a.settings.study(x.study), x, p_holm)
+            x = RevisionPair(**{**dict(pair), "holm_over": len(asked)})
+        decided.append(x)
+    return decided
 
 
 def _settings(side: Snapshot, name: str) -> dict[str, Any]:
@@ -276,7 +247,7 @@ def _numerics(metrics: Metrics) -> dict[str, Any]:
     return {} if metrics.numerics is None else dict(metrics.numerics.named)
 
 
-def _changes(a: dict[str, Any], b: dict[str, Any]) -> list[Change]:
+def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
     return [
         Change(key=key, a=a.get(key), b=b.get(key))
         for key in dict.fromkeys([*a, *b])
@@ -295,58 +266,25 @@ def read(side: Snapshot, variant: str) -> Result:
             says what to pull or run.
         DamagedError: a file is not what was written.
     """
-    _check_current(side, variant)
-    remedy = _remedy(side, variant)
-    path = paths.metrics(variant)
-    metrics = files.parse_record(_read(side, variant, path), Metrics, str(path), remedy)
-    path = paths.scores(variant)
-    scores = parse_scores(_read(side, variant, path), str(path), remedy)
-    if metrics.complete and metrics.split_digest is None:
-        metrics = metrics.model_copy(update=_digests_of_run(side, variant))
-    return Result(Evaluation(metrics, scores))
-
-
-def _check_current(side: Snapshot, variant: str) -> None:
-    """That the results were trained with the params.yaml that lies beside them, as dvc.lock says.
-
-    Without this a gate would pass on the old results of new settings.
-    """
+    remedy = f"`dvc repro evaluate@{variant}` makes them"
+    if side.commit is not None:
+        again = f"`git checkout {side.name} && dvc repro evaluate@{variant}`"
+        remedy = f"{again} makes them; then commit metrics/ and dvc.lock"
+    # Otherwise a gate would pass on the old results of new settings.
     if changed := side.changed_parameters(f"train@{variant}"):
         raise ResultsError(
             f"{variant} ({side.name}): its results are older than its params.yaml "
-            f"({', '.join(changed)}); {_remedy(side, variant)}"
+            f"({', '.join(changed)}); {remedy}"
         )
-
-
-def _read(side: Snapshot, variant: str, path: Path) -> bytes:
+    places = paths.metrics(variant), paths.scores(variant)
     try:
-        return side.read(path)
+        first, second = (side.read(path) for path in places)
     except MissingError as error:
-        raise ResultsError(f"{error}; {_remedy(side, variant)}") from None
-
-
-def _remedy(side: Snapshot, variant: str) -> str:
-    if side.commit is None:
-        return f"`dvc repro evaluate@{variant}` makes them"
-    return (
-        f"`git checkout {side.name} && dvc repro evaluate@{variant}` makes them; then commit "
-        "metrics/ and dvc.lock"
-    )
-
-
-def _digests_of_run(side: Snapshot, variant: str) -> dict[str, str]:
-    """The digests of results whose metrics do not have them yet, from the run in DVC's cache."""
-    folder = paths.run(variant)
-    try:
-        manifest = side.read(folder / runs.MANIFEST)
-        table = side.read(folder / runs.PREDICTIONS)
-    except MissingError:
+        raise ResultsError(f"{error}; {remedy}") from None
+    metrics = files.parse_record(first, Metrics, str(places[0]), remedy)
+    if metrics.complete and metrics.split_digest is None:
         raise ResultsError(
-            f"{paths.metrics(variant)} of {side.name} does not say which splits it is of, and "
-            f"{folder}/ is not in DVC's cache; `dvc fetch --all-commits` brings it from a remote, "
-            f"or {_remedy(side, variant)}"
-        ) from None
-    return {
-        "data_digest": files.short(json.loads(manifest)["dataset"]["digest"]),
-        "split_digest": split_digest(pd.read_parquet(io.BytesIO(table))),
-    }
+            f"{places[0]} of {side.name} does not say which splits it is of, as it was made by an "
+            f"older foldwise; {remedy}"
+        )
+    return Result(Evaluation(metrics, parse_scores(second, str(places[1]), remedy)))

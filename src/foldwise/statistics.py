@@ -24,29 +24,17 @@ NO_SPREAD = 1e-9  # scores are rounded to ten digits, so a spread below this is 
 
 @dataclass(frozen=True)
 class TTest:
-    """Corrected repeated k-fold t-test of J differences, and the naive one beside it.
-
-    Attributes:
-        mean: m, the mean difference.
-        sd: s, the spread of the differences (ddof=1).
-        se: s · sqrt(1/J + 1/(k − 1)).
-        t: m/se; None where se is 0 and m is not.
-        df: J − 1.
-        p: two-sided.
-        ci95: m ± t(.975, df) · se.
-        naive_p: of the t-test that takes the splits for independent; too small.
-        mde: minimum detectable effect at 80 % power.
-    """
+    """Corrected repeated k-fold t-test of J differences, and the naive one beside it."""
 
     mean: float
-    sd: float
-    se: float
-    t: float | None
-    df: int
-    p: float
+    sd: float  # ddof=1
+    se: float  # sd · sqrt(1/J + 1/(k − 1))
+    t: float | None  # mean/se; None where se is 0 and the mean is not
+    df: int  # J − 1
+    p: float  # two-sided
     ci95: Interval
-    naive_p: float
-    mde: float
+    naive_p: float  # of the t-test that takes the splits for independent; too small
+    mde: float  # minimum detectable effect at 80 % power
 
 
 @dataclass(frozen=True)
@@ -88,7 +76,9 @@ def corrected_t_test(differences: np.ndarray, folds: int) -> TTest:
     splits, df = len(differences), len(differences) - 1
     mean, sd = float(np.mean(differences)), float(np.std(differences, ddof=1))
     if sd <= NO_SPREAD:
-        return _without_spread(mean if abs(mean) > NO_SPREAD else 0.0, splits)
+        mean = mean if abs(mean) > NO_SPREAD else 0.0
+        t, p = (None, 2.0 ** (1 - splits)) if mean else (0.0, 1.0)
+        return TTest(mean, sd=0.0, se=0.0, t=t, df=df, p=p, ci95=(mean, mean), naive_p=p, mde=0.0)
     se = corrected_standard_error(sd, splits, folds)
     return TTest(
         mean=mean,
@@ -99,7 +89,7 @@ def corrected_t_test(differences: np.ndarray, folds: int) -> TTest:
         p=_two_sided(mean / se, df),
         ci95=interval(mean, se, df),
         naive_p=_two_sided(mean / (sd / math.sqrt(splits)), df),
-        mde=minimum_detectable_effect(se, df),
+        mde=se * float(stdtrit(df, 1 - ALPHA / 2) + stdtrit(df, POWER)),
     )
 
 
@@ -118,11 +108,6 @@ def correlated_posterior(test: TTest, rope: float, direction: Literal[1, -1] = 1
     return Posterior(worse, max(0.0, 1 - worse - better), better)
 
 
-def minimum_detectable_effect(se: float, df: int) -> float:
-    """The true difference that the test would find with 80 % power: se · (t(.975) + t(.80))."""
-    return se * float(stdtrit(df, 1 - ALPHA / 2) + stdtrit(df, POWER))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values in the order given (Holm 1979).
 
@@ -139,20 +124,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def verdict(gain: float, p_holm: float, posterior: Posterior) -> Verdict:
     """The claim that a pair supports, with the rope and the pairs fixed beforehand.
 
-    - *Helps*: P(better) ≥ .95, and a gain with Holm-adjusted p ≤ .05. The first asks whether the
-      effect is large enough to matter, the second keeps all of a study's *Helps* and *Hurts*
-      together at about 5 % false alarms or fewer.
-    - *Hurts*: the same with P(worse) and a loss.
+    - *Helps*: a gain with Holm-adjusted p ≤ .05, which keeps all of a study's *Helps* and *Hurts*
+      together at about 5 % false alarms, and P(better) ≥ .95: it is large enough to matter.
+    - *Hurts*: the same with a loss and P(worse).
     - *Practically the same*: P(equivalent) ≥ .95.
-    - *Inconclusive*: anything else. It is no evidence of equality; the minimum detectable effect
-      says what would have been seen.
-
-    P comes from the posterior and is not adjusted for the number of pairs.
+    - *Inconclusive*: anything else; no evidence of equality.
 
     Args:
         gain: the mean difference, positive where B is better.
         p_holm: adjusted over the study's pairs.
-        posterior: at the declared rope.
+        posterior: at the declared rope; not adjusted for the number of pairs.
     """
     if p_holm <= ALPHA and gain > 0 and posterior.better >= CLAIM:
         return "Helps"
@@ -164,8 +145,7 @@ def verdict(gain: float, p_holm: float, posterior: Posterior) -> Verdict:
 def exact_mcnemar(only_a: int, only_b: int) -> float:
     """P of the exact McNemar test (two-sided binomial) of the rows that only A, only B gets right.
 
-    Of one repeat, never of pooled repeats: the same row twice is not two observations. It holds
-    the trained models fixed.
+    Of one repeat, never of pooled ones: the same row twice is not two observations.
     """
     fewer, more = sorted((only_a, only_b))
     # Twice P(at most `fewer` of a fair coin's only_a + only_b throws): the exact binomial test.
@@ -185,7 +165,7 @@ def row_bootstrap(
         changes: (n,), in how many repeats B alone has a row right minus in how many A alone has.
         repeats: r.
         seed: of the resampling.
-        replicates: how often.
+        replicates: how many resamples.
     """
     values, rows = np.unique(changes, return_counts=True)
     random = np.random.default_rng(seed)
@@ -193,21 +173,6 @@ def row_bootstrap(
     means = draws @ values / (rows.sum() * repeats)  # (replicates,)
     low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
     return float(changes.sum() / (len(changes) * repeats)), (float(low), float(high))
-
-
-def _without_spread(mean: float, splits: int) -> TTest:
-    p = 1.0 if mean == 0 else 2.0 ** (1 - splits)
-    return TTest(
-        mean=mean,
-        sd=0.0,
-        se=0.0,
-        t=0.0 if mean == 0 else None,
-        df=splits - 1,
-        p=p,
-        ci95=(mean, mean),
-        naive_p=p,
-        mde=0.0,
-    )
 
 
 def _two_sided(t: float, df: int) -> float:

@@ -1,7 +1,5 @@
 """What all commands have in common: help, imports, exit statuses, completion."""
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +10,6 @@ from fabricate import Cache
 from shell import Run
 
 from foldwise.commands.main import app
-from foldwise.core.errors import DataError
 
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS = (
@@ -98,71 +95,11 @@ def test_check_and_results_import_nothing_slow(fabricated: Cache) -> None:
     assert not imported(root, "results") & (SLOW | {"sklearn"})
 
 
-# --- exit status ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "arguments", [[], ["chekc"], ["check", "--fast"], ["predict"], ["ui", "--port", "x"]]
-)
-def test_a_wrong_command_line_exits_with_2(arguments: list[str], foldwise: Run) -> None:
-    done = foldwise(*arguments)
-    assert done.status == 2
-    assert "Usage: " in done.err
-    assert "Traceback" not in done.err
-
-
-def test_an_error_is_one_line(
-    foldwise: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = foldwise("check")
-    assert (done.status, done.out) == (1, "")
-    assert done.err == "error: params.yaml: not found; run from the project's root\n"
-
-
-@pytest.mark.parametrize(
-    ("error", "status"), [(DataError("why"), 1), (KeyboardInterrupt(), 130), (SystemExit(7), 7)]
-)
-def test_how_a_command_ends(
-    error: BaseException, status: int, foldwise: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop() -> None:
-        raise error
-
-    monkeypatch.setattr("foldwise.core.config.load", stop)
-    assert foldwise("check").status == status
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_command(number: signal.Signals, status: int, tmp_path: Path) -> None:
-    """While it waits for what it was asked to read."""
-    os.mkfifo(tmp_path / "params.yaml")
-    command = subprocess.Popen(
-        [sys.executable, "-m", "foldwise", "check"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
-    with (tmp_path / "params.yaml").open("w"):  # opens when the command reads
-        command.send_signal(number)
-        _, err = command.communicate(timeout=120)
-    assert command.returncode == status
-    assert "Traceback" not in err
-
-
 # --- output -----------------------------------------------------------------------------------
 
 
 def test_there_is_no_colour_to_switch_off(foldwise: Run) -> None:
     assert "\x1b" not in foldwise("--help").out + foldwise("nothing").err
-
-
-def test_a_reader_that_goes_away_is_no_error_to_read(tmp_path: Path) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-m", "foldwise", "--help"]
-    done = subprocess.run(
-        command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
-    )
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.fixture

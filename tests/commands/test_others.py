@@ -1,6 +1,5 @@
 """What the other commands ask of the library, and what they print."""
 
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,7 +158,7 @@ def test_findings_are_listed_and_those_that_can_be_are_fixed(
 ) -> None:
     findings += [Finding("a: is left"), Finding("b: goes", lambda: findings.pop(1))]
     done = foldwise("doctor")
-    assert done.status == 1
+    assert done.status == 3
     assert done.out.splitlines() == [
         "- a: is left",
         "* b: goes",
@@ -167,7 +166,7 @@ def test_findings_are_listed_and_those_that_can_be_are_fixed(
         "`foldwise doctor --fix` fixes those with a *",
     ]
     done = foldwise("doctor", "--fix")
-    assert done.status == 1
+    assert done.status == 3
     assert done.out.splitlines() == [
         "- a: is left",
         "* b: goes",
@@ -187,7 +186,7 @@ def test_what_cannot_be_fixed_is_said_and_not_tried_for_ever(
 
     findings.append(Finding("a: stays", fail))
     done = foldwise("doctor", "--fix")
-    assert done.status == 1
+    assert done.status == 3
     assert done.out.count("could not be fixed: why\n") == workspace.ROUNDS
 
 
@@ -228,17 +227,19 @@ def test_the_demo_says_where_its_report_is(foldwise: Run, monkeypatch: pytest.Mo
     assert done.status == 0
     assert "here/reports/index.html\n  cd here && foldwise ui\n" in done.out
 
-    def fail(folder: Path, *arguments: str) -> None:
-        raise subprocess.CalledProcessError(7, "dvc")
 
-    monkeypatch.setattr("foldwise.demo.dvc", fail)
-    assert foldwise("demo", "here").status == 7
-
-
-def test_the_demo_starts_at_the_projects_root(
+def test_the_demo_ends_as_dvc_does(
     foldwise: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = foldwise("demo")
-    assert done.status == 1
+    assert done.status == 2
     assert "has no dvc.yaml; run from the project's root" in done.err
+    Path("pipeline").mkdir()
+    for name in ("src", "dvc.yaml", ".dvcignore"):
+        Path(name).touch()
+    Path(".demo").mkdir()
+    Path(".demo/.dvc").touch()  # where DVC wants a folder
+    done = foldwise("demo")
+    assert done.status == 1
+    assert done.err.endswith("error: .demo: `dvc init --no-scm --quiet` failed, see above\n")

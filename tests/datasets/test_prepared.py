@@ -74,6 +74,7 @@ def test_meta_says_what_is_in_it(dataset, tmp_path):
         "digest": dataset.digest,
         "dtype": "uint8",
         "edition": "official",
+        "feature_names": [],
         "name": "tiny",
         "rows": 6,
         "scale": 255.0,
@@ -115,6 +116,16 @@ def test_digest_is_pinned():
     assert dataset.digest == "e4cadcc6abd0bf97cb0e0b62f8d6296769c7891b8189a3cfc09673e04f90b2c8"
 
 
+def test_names_of_features_are_kept_and_decide_nothing(tmp_path):
+    X, names = np.array([[0.5, 2], [1.5, 3]], dtype=np.float32), ("wide", "narrow")
+    dataset = Dataset("tiny", X, np.array([0, 1]), None, None, ("a", "b"), 1.0, "uci", names)
+    prepared.save(dataset, tmp_path)
+    assert prepared.load(tmp_path).feature_names == names
+    assert replace(dataset, feature_names=()).digest == dataset.digest
+    with pytest.raises(DataError, match="one name per column"):
+        replace(dataset, feature_names=("wide", "wide"))
+
+
 def test_synthetic_is_an_edition(dataset):
     assert not dataset.synthetic
     assert replace(dataset, edition="synthetic").synthetic
@@ -132,6 +143,7 @@ def test_synthetic_is_an_edition(dataset):
         ({"X_test": None}, "together"),
         ({"X_test": np.zeros((2, 3, 2, 3), dtype=np.uint8)}, "test rows"),
         ({"y_test": np.array([0, 5])}, "test rows"),
+        ({"feature_names": ("a", "b", "c")}, "one name per column"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(dataset, change, message):

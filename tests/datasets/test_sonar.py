@@ -36,6 +36,7 @@ def test_reads_numbers_and_labels(tmp_path, end, blank):
     assert dataset.X[1, 59] == np.float32(1.60)
     assert [dataset.class_names[label] for label in dataset.y] == ["rock", "metal"]
     assert (dataset.scale, dataset.edition, dataset.X_test) == (1.0, "uci", None)
+    assert dataset.feature_names[0::59] == ("attribute_1", "attribute_60")
 
 
 def test_labels_are_encoded_as_scikit_learn_does(tmp_path):

@@ -131,6 +131,59 @@ def test_retry_after_beyond_the_deadline_ends_at_once(web, http, target, file):
     assert web.hits["/f"] == 1
 
 
+ABSURD = [
+    "9" * 5000,
+    "-1",
+    "²",
+    "1e400",
+    "Fri, 99 Foo 99999999999 99:99:99 +9999999",
+    "Mon, 01 Jan 9999999999999 00:00:00 GMT",
+    "Mon, 01 Jan -1 00:00:00 GMT",
+    "\x00",
+    "",
+]
+
+
+@pytest.mark.parametrize("value", ABSURD)
+def test_an_absurd_retry_after_is_one_that_is_not_there(web, http, target, file, value):
+    """Or one that is too long; in no case anything but a reason."""
+    wait = retry_after(value)
+    assert wait is None or wait >= 0
+    if value.isascii() and value.isprintable():
+        web.routes["/f"] = http.status(503, Retry_After=value)
+        assert "HTTP 503" in fails(f"{web.address}/f", target, file)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[",
+        "http://[::1",
+        "http://127.0.0.1:99999999/",
+        "http://127.0.0.1:port/",
+        f"http://{'a' * 70}.example/",
+        "http:///nothing",
+        "http://.",
+        "//",
+        "/%",
+        "f\xfcr:alle",
+        "x" * 5000,
+    ],
+)
+def test_an_absurd_redirect_is_a_reason_in_one_line(web, http, target, file, location):
+    web.routes["/f"] = http.status(302, Location=location)
+    message = fails(f"{web.address}/f", target, file)
+    assert message.isprintable()
+    assert len(message) < 500
+
+
+def test_what_a_server_says_is_shown_in_part(web, http, target, file):
+    web.routes["/f"] = http.body(b"no", kind="x" * 5000 + "\x1b[2J")
+    message = fails(f"{web.address}/f", target, file)
+    assert len(message) < 600
+    assert message.isprintable()
+
+
 def test_retry_after_forms():
     soon = email.utils.formatdate(time.time() + 100, usegmt=True)
     assert retry_after(soon) == pytest.approx(100, abs=2)

@@ -8,24 +8,16 @@ from pathlib import Path
 import fabricate
 import pytest
 import repositories
-import typer
 from projects import Project
 
 from foldwise.commands import doctor
 from foldwise.core import config, paths
+from foldwise.core.endings import DONE, NEGATIVE
 from foldwise.doctor import workspace
 from foldwise.results.runs import RunFolder
 from foldwise.tracking import place
 
 WITHOUT_DROPOUT = repositories.PARAMS.replace("  tiny-dropout:", "  # tiny-dropout:")
-
-
-def status(fix: bool = False) -> int:
-    try:
-        doctor.run(fix)
-    except typer.Exit as done:
-        return done.exit_code
-    return 0
 
 
 def test_the_command(
@@ -50,7 +42,7 @@ def test_the_command(
     os.utime(part, (long_ago, long_ago))
     workspace.RWLOCKS[0].write_text("")
     capsys.readouterr()
-    assert status() == 1
+    assert doctor.run() == NEGATIVE
     lines = capsys.readouterr().out.splitlines()
     assert [line[:20] for line in lines] == [
         "* .dvc/tmp/rwlock: d",
@@ -64,11 +56,11 @@ def test_the_command(
         "`foldwise doctor --f",
     ]
     assert part.exists()
-    assert status(fix=True) == 0
+    assert doctor.run(fix=True) == DONE
     out = capsys.readouterr().out
     assert out.startswith("\n".join(lines[:7]))
     assert out.endswith("what is left:\nnothing is wrong\n")
-    assert status() == 0
+    assert doctor.run() == DONE
     assert Project(root, config.load()).track().created == 0
     with repositories.dvc(root) as repo:
         assert repo.status(targets=["train"]) == {}

@@ -13,11 +13,11 @@ from foldwise.reporting import tidy
 from foldwise.results.studies import StudyResults
 
 PLOTS = {
-    "accuracy": (tidy.curves, "epoch", "mean"),
-    "loss": (tidy.curves, "epoch", "mean"),
-    "scores": (tidy.scores, "accuracy", "variant"),
-    "differences": (tidy.differences, "difference", "b"),
-    "confusion": (tidy.confusion, "actual", "predicted"),
+    "accuracy": ("curves", "epoch", "mean"),
+    "loss": ("curves", "epoch", "mean"),
+    "scores": ("scores", "accuracy", "variant"),
+    "differences": ("differences", "difference", "b"),
+    "confusion": ("confusion", "actual", "predicted"),
 }
 
 
@@ -25,7 +25,7 @@ PLOTS = {
 @pytest.mark.parametrize("revisions", [["workspace"], ["HEAD", "workspace"]])
 def test_templates_draw(name: str, revisions: list[str], studies: list[StudyResults]) -> None:
     table, x, y = PLOTS[name]
-    points = _points(table(studies), revisions)
+    points = _points(tidy.plot(table, studies), revisions)
     folder = str(resources.files("foldwise.reporting") / "dvc")
     plot = VegaRenderer(points, name, template=name, template_dir=folder, x=x, y=y, title="What")
     spec = json.loads(plot.partial_html())

@@ -9,7 +9,7 @@ from scipy import stats
 
 from foldwise import reporting
 from foldwise.core.errors import ResultsError
-from foldwise.reporting import figures, inside, pairs
+from foldwise.reporting import inside, page, pairs
 from foldwise.reporting.canvas import Figure
 from foldwise.results.studies import StudyResults
 from foldwise.wording.results import text_table
@@ -19,10 +19,8 @@ from foldwise.wording.sentences import Context
 def _all(study: StudyResults) -> list[Figure]:
     overview = pairs.overview([study])
     drawn = [overview] if overview else []
-    drawn += [
-        f for one in study.comparison.made for f in figures.pair_figures(one, _context(study))
-    ]
-    drawn += [f for section in figures.study_figures(study).values() for f in section]
+    drawn += [f for one in study.comparison.made for f in page.pair_figures(one, _context(study))]
+    drawn += [f for section in page.study_figures(study).values() for f in section]
     drawn += [f for panel in inside.panels(study) for f in panel.figures]
     return drawn
 
@@ -93,7 +91,7 @@ def test_the_posterior_curve_is_student_t(echoes: StudyResults) -> None:
 
 def test_equal_results_have_differences_and_no_posterior(identical: StudyResults) -> None:
     (pair,) = identical.comparison.made
-    names = [figure.name for figure in figures.pair_figures(pair, _context(identical))]
+    names = [figure.name for figure in page.pair_figures(pair, _context(identical))]
     assert names == ["differences-echoes-input-dropout-vs-echoes-baseline"]
     text_table([identical])
 
@@ -103,7 +101,7 @@ def test_charts_of_pairs_follow_the_primary_metric(losses: StudyResults) -> None
     assert overview is not None
     assert "held-out log-loss" in overview.note
     assert "left of 0 the first-named variant is better" in overview.note
-    differences, posterior = figures.pair_figures(losses.comparison.made[0], _context(losses))
+    differences, posterior = page.pair_figures(losses.comparison.made[0], _context(losses))
     assert differences.title.endswith(" nats")
     assert "left of 0 it is better" in differences.note
     assert "(±0.01 nats)" in differences.note
@@ -146,21 +144,17 @@ def test_metrics_without_a_common_unit_are_drawn_in_ropes(
         assert (shown["low"] < shown["high"]).all()
 
 
-@pytest.mark.parametrize("suffix", [".svg", ".png"])
-def test_the_story_in_one_picture(tmp_path: Path, studies: list[StudyResults], suffix: str) -> None:
-    first, second = tmp_path / f"one{suffix}", tmp_path / f"two{suffix}"
+def test_the_story_in_one_picture(tmp_path: Path, studies: list[StudyResults]) -> None:
+    first, second = tmp_path / "one.svg", tmp_path / "two.svg"
     reporting.summary_picture(studies, first)
     reporting.summary_picture(studies, second)
     assert first.read_bytes() == second.read_bytes()
-    if suffix == ".svg":
-        assert "vs pictures-plain" in first.read_text(encoding="utf-8")
+    assert "vs pictures-plain" in first.read_text(encoding="utf-8")
 
 
-def test_no_picture_without_a_comparison(tmp_path: Path, studies: list[StudyResults]) -> None:
+def test_no_picture_without_a_comparison(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="nothing to draw"):
         reporting.summary_picture([], tmp_path / "a.svg")
-    with pytest.raises(ResultsError, match=r"not '\.bmp'"):
-        reporting.summary_picture(studies, tmp_path / "a.bmp")
 
 
 def _axis_titles(spec: object) -> set[str]:

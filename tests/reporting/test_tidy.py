@@ -42,7 +42,7 @@ def test_a_band_leaves_out_what_is_not_finite() -> None:
 
 
 def test_confusion_has_every_cell_and_shares_of_the_actual_class(pictures: StudyResults) -> None:
-    table = tidy.confusion([pictures])
+    table = tidy.plot("confusion", [pictures])
     assert len(table) == 3 * 10 * 10
     assert table.groupby("variant")["count"].sum().tolist() == [1000] * 3
     sums = table.groupby(["variant", "actual"])["share"].sum()
@@ -67,10 +67,7 @@ def test_plots_are_written_for_dvc(tmp_path: Path, studies: list[StudyResults]) 
     reporting.write_plots(studies, tmp_path)
     tables = {path.name: pd.read_csv(path) for path in tmp_path.iterdir()}
     assert {name: list(table) for name, table in tables.items()} == {
-        "curves.csv": tidy.CURVES,
-        "scores.csv": tidy.SCORES,
-        "confusion.csv": tidy.CONFUSION,
-        "differences.csv": tidy.DIFFERENCES,
+        f"{name}.csv": columns for name, (_, columns) in tidy.PLOTS.items()
     }
     assert len(tables["scores.csv"]) == 3 * 5 + 3 * 20
     assert len(tables["differences.csv"]) == 3 * 5 + 2 * 20
@@ -78,15 +75,15 @@ def test_plots_are_written_for_dvc(tmp_path: Path, studies: list[StudyResults]) 
 
 
 def test_plots_of_failed_and_synthetic_runs(troubled: list[StudyResults]) -> None:
-    curves, scores = tidy.curves(troubled), tidy.scores(troubled)
+    curves, scores = (tidy.plot(name, troubled) for name in ("curves", "scores"))
     assert "pictures-sigmoid" in set(curves["variant"])
     assert "pictures-sigmoid" not in set(scores["variant"])
     assert set(scores["study"]) == {"pictures (synthetic data)", "echoes (synthetic data)"}
 
 
-@pytest.mark.parametrize("name", ["curves", "scores", "confusion", "differences"])
+@pytest.mark.parametrize("name", tidy.PLOTS)
 def test_no_studies_give_empty_tables(name: str) -> None:
-    table = getattr(tidy, name)([])
+    table = tidy.plot(name, [])
     assert table.empty
     assert len(table.columns) > 4
 

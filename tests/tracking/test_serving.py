@@ -328,6 +328,7 @@ def test_every_kind_of_address(trained: Project) -> None:
     ):
         model = prediction.predictor(name, trained.root, HERE)
         assert (model.shape, model.class_names) == ((6,), ("class0", "class1"))
+        assert model.feature_names == ("a", "b", "c", "d", "e", "f")
         assert model.variant == TABLE
         np.testing.assert_allclose(model.predict(X), expected, atol=1e-5, err_msg=name)
     assert "MLFLOW_TRACKING_URI" not in os.environ

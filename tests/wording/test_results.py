@@ -32,7 +32,9 @@ def test_markdown_tables_are_rectangular(troubled: list[StudyResults]) -> None:
 def test_a_failure_and_its_refused_pairs_are_said(troubled: list[StudyResults]) -> None:
     for text in (readme_table(troubled), text_table(troubled)):
         assert "failed: the loss is not finite in r0-f02 at epoch 2" in text
+        said = "pictures-sigmoid vs pictures-plain: pictures-sigmoid failed: the loss is not finite"
         assert "Not compared" in text
+        assert said in text
         assert "(synthetic data)" in text
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from foldwise.core.config import Adam, Init, Sgd, Training
 from foldwise.metrics import METRICS
-from foldwise.results.comparisons import Pair, Protocol, Refused
+from foldwise.results.comparisons import Pair, Protocol
 from foldwise.results.studies import StudyResults
 from foldwise.statistics import Posterior
 from foldwise.wording import sentences
@@ -81,11 +81,6 @@ def test_a_score_without_a_unit() -> None:
 
 def test_the_answer_is_the_sentence_without_its_verdict() -> None:
     assert sentence(pair(), ONE) == f"Inconclusive: {answer(pair(), ONE)}"
-
-
-def test_a_refusal_names_the_pair() -> None:
-    refused = Refused(a="base", b="new", kind="baseline", refused="new failed: why")
-    assert sentences.refusal(refused) == "new vs base: new failed: why"
 
 
 def test_the_context_is_what_all_pairs_of_a_study_share(troubled: list[StudyResults]) -> None:

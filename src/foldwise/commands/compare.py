@@ -1,12 +1,10 @@
 """`foldwise compare`: B against A on the same splits, in the workspace or across commits."""
 
-import sys
 from typing import Annotated, Literal
 
 import typer
 
 from foldwise.commands.texts import at_most_one, studies, variants
-from foldwise.core.errors import FoldwiseError
 
 EXAMPLES = """
 examples:
@@ -19,8 +17,9 @@ examples:
 
 exit status:
   0  compared; with --fail-if worse: and no pair is an established loss ("Hurts")
-  1  with --fail-if worse: a pair is an established loss
+  1  an error: no answer
   2  nothing could be compared; with --fail-if worse: a pair could not
+  3  with --fail-if worse: a pair is an established loss
 """
 
 
@@ -47,7 +46,7 @@ def run(
     fail_if: Annotated[
         Literal["worse"] | None, typer.Option(metavar="worse", help="See the exit status below.")
     ] = None,
-) -> None:
+) -> int:
     """Compare B with A on the same splits.
 
     A and B are two variants, or one variant at two commits. Side A is the first --rev, side B the
@@ -58,13 +57,7 @@ def run(
     from foldwise import revisions
     from foldwise.wording import revisions as wording
 
-    try:
-        content = revisions.compare(names or [], rev or [], study)
-    except FoldwiseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    if json:
-        print(wording.as_json(content))
-    else:
-        print(wording.markdown(content) if markdown else wording.text(content))
-    raise typer.Exit(revisions.exit_status(content, fail_if == "worse"))
+    content = revisions.compare(names or [], rev or [], study)
+    show = wording.as_json if json else wording.markdown if markdown else wording.text
+    print(show(content))
+    return revisions.exit_status(content, fail_if == "worse")

@@ -1,6 +1,5 @@
 """`foldwise demo`: the whole pipeline in a folder of its own, on synthetic data."""
 
-import subprocess
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +22,6 @@ def run(
     from foldwise.core import paths
 
     demo.make_workspace(Path.cwd(), folder)
-    try:
-        demo.dvc(folder, "repro")
-    except subprocess.CalledProcessError as error:
-        raise typer.Exit(error.returncode) from None
+    demo.dvc(folder, "repro")
     print(f"\nSYNTHETIC results, which say nothing about real data:\n  {folder / paths.REPORT}")
     print(f"  cd {folder} && foldwise ui")

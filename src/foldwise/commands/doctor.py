@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foldwise.commands.track import mirror
+from foldwise.core.endings import DONE, NEGATIVE
 
 if TYPE_CHECKING:
     from foldwise.doctor.findings import Finding
@@ -26,13 +27,14 @@ examples:
 
 exit status:
   0  nothing is wrong (any more)
-  1  something is
+  1  an error: no answer
+  3  something is wrong
 """
 
 
 def run(
     fix: Annotated[bool, typer.Option("--fix", help="Fix what is safe to fix.")] = False,
-) -> None:
+) -> int:
     """Find what is wrong, and fix it with --fix.
 
     It looks at the workspace and the MLflow store. Each finding is a line: where, what, and the
@@ -57,10 +59,10 @@ def run(
         findings = _examine()
     if not findings:
         print("nothing is wrong")
-        return
+        return DONE
     if not fix and any(finding.fix for finding in findings):
         print("\n`foldwise doctor --fix` fixes those with a *")
-    raise typer.Exit(1)
+    return NEGATIVE
 
 
 def _examine() -> "list[Finding]":

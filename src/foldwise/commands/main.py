@@ -1,7 +1,8 @@
 """The `foldwise` command as a whole: its commands in order, its help, its exit status."""
 
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NoReturn
 
 import typer
 
@@ -21,8 +22,13 @@ from foldwise.commands import (
     verify,
 )
 from foldwise.commands.texts import verbatim
+from foldwise.core.endings import status_of
 from foldwise.core.processes import exit_after
 
+COMMANDS = (
+    *(check, train, verify, results, compare, track, ui),
+    *(predict, promote, report, doctor, clean, demo),
+)
 EXAMPLES = """
 examples:
   dvc repro                     run the whole pipeline
@@ -42,10 +48,24 @@ examples:
 exit status:
   0    done
   1    an error: one line on stderr says where, what, and what to do
-  2    the command line is wrong (compare: also that nothing could be compared)
+  2    the command line is wrong, or asks to compare what cannot be compared
+  3    the answer is no: compare --fail-if, verify and doctor, see there
+  70   an unexpected error: where its traceback is kept
   130  stopped by Ctrl-C
   143  stopped by SIGTERM
+docs/exit-status.md has those of every command.
 """
+
+
+def _command(run: Callable[..., int | None]) -> Callable[..., NoReturn]:
+    """The function for Typer, which ends with the exit status of the work."""
+
+    @wraps(run)
+    def command(**options: Any) -> NoReturn:
+        raise typer.Exit(status_of(lambda: run(**options)))
+
+    return command
+
 
 app = typer.Typer(
     help="Does it help? Cross-validated comparisons of small networks.",
@@ -55,19 +75,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("check", epilog=verbatim(check.EXAMPLES))(check.run)
-app.command("train", epilog=verbatim(train.EXAMPLES))(train.run)
-app.command("verify", epilog=verbatim(verify.EXAMPLES))(verify.run)
-app.command("results", epilog=verbatim(results.EXAMPLES))(results.run)
-app.command("compare", epilog=verbatim(compare.EXAMPLES))(compare.run)
-app.command("track", epilog=verbatim(track.EXAMPLES))(track.run)
-app.command("ui", epilog=verbatim(ui.EXAMPLES))(ui.run)
-app.command("predict", epilog=verbatim(predict.EXAMPLES))(predict.run)
-app.command("promote", epilog=verbatim(promote.EXAMPLES))(promote.run)
-app.command("report", epilog=verbatim(report.EXAMPLES))(report.run)
-app.command("doctor", epilog=verbatim(doctor.EXAMPLES))(doctor.run)
-app.command("clean", epilog=verbatim(clean.EXAMPLES))(clean.run)
-app.command("demo", epilog=verbatim(demo.EXAMPLES))(demo.run)
+for _module in COMMANDS:
+    _name = _module.__name__.rpartition(".")[2]
+    app.command(_name, epilog=verbatim(_module.EXAMPLES))(_command(_module.run))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

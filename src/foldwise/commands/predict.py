@@ -1,6 +1,7 @@
 """`foldwise predict`: class probabilities for files as users have them."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,8 +35,8 @@ def run(
     MODEL is a study (its champion), a variant (its network trained on all rows), or an address
     that MLflow knows: models:/sonar@champion, runs:/<id>/model, the folder of a model.
 
-    FILE is raw, as you have it: a CSV of the features, with or without a header, for a model of
-    tables; a PNG or JPEG of the right size for a model of pictures.
+    FILE is raw, as you have it: for a model of tables a CSV of the features, whose columns are
+    matched by name where it has a header; for a model of pictures a PNG or JPEG of the right size.
     """
     at_most_one(json=json, csv=csv)
     from foldwise import prediction
@@ -43,11 +44,10 @@ def run(
     from foldwise.wording import predictions as wording
 
     predictor = prediction.predictor(model, Path.cwd(), Environment.read())
-    rows = [prediction.read(path, predictor.shape) for path in files]
-    for note in [predictor, *(part.note for part in rows if part.note)]:
-        print(note, file=sys.stderr)
-    predictions = prediction.predict(predictor, rows)
+    note = partial(print, file=sys.stderr)
+    note(predictor)
+    predictions = prediction.predict(predictor, files, note)
     if json:
-        print(wording.as_json(str(predictor), predictions))
+        wording.as_json(str(predictor), predictions, sys.stdout)
     else:
-        print(wording.as_csv(predictions) if csv else wording.text(predictions))
+        (wording.as_csv if csv else wording.text)(predictions, sys.stdout)

@@ -1,11 +1,12 @@
 """What the commands' help texts and options have in common."""
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import typer
 
-from foldwise.core.errors import FoldwiseError
+from foldwise.core.errors import FoldwiseError, UsageError
 
 
 def verbatim(text: str) -> str:
@@ -18,11 +19,11 @@ def at_most_one(**flags: bool) -> None:
     """That no two of the flags are given.
 
     Raises:
-        BadParameter: two are.
+        UsageError: two are.
     """
     given = [f"--{name}" for name, value in flags.items() if value]
     if len(given) > 1:
-        raise typer.BadParameter(f"{' and '.join(given)} exclude each other")
+        raise UsageError(f"{' and '.join(given)} exclude each other")
 
 
 def seconds(text: str) -> float:
@@ -40,27 +41,21 @@ def seconds(text: str) -> float:
     return value
 
 
-def variants(incomplete: str) -> list[str]:
-    """Variants of params.yaml that begin with this, for the shell's completion."""
-    return _declared("variants", incomplete)
+def _declared(*kinds: Literal["studies", "variants"]) -> Callable[[str], list[str]]:
+    """Names in params.yaml that begin with what is typed, for the shell's completion."""
+
+    def names(incomplete: str) -> list[str]:
+        from foldwise.core import config
+
+        try:
+            settings = config.load()
+        except FoldwiseError:
+            return []
+        declared = [name for kind in kinds for name in getattr(settings, kind)]
+        return [name for name in declared if name.startswith(incomplete)]
+
+    return names
 
 
-def studies(incomplete: str) -> list[str]:
-    """Studies of params.yaml that begin with this, for the shell's completion."""
-    return _declared("studies", incomplete)
-
-
-def models(incomplete: str) -> list[str]:
-    """Studies and variants of params.yaml that begin with this, for the shell's completion."""
-    return [*studies(incomplete), *variants(incomplete)]
-
-
-def _declared(kind: Literal["studies", "variants"], incomplete: str) -> list[str]:
-    from foldwise.core import config
-
-    try:
-        settings = config.load()
-    except FoldwiseError:
-        return []
-    names = settings.studies if kind == "studies" else settings.variants
-    return [name for name in names if name.startswith(incomplete)]
+studies, variants = _declared("studies"), _declared("variants")
+models = _declared("studies", "variants")

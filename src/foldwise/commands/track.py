@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from foldwise.commands.texts import seconds
+from foldwise.core.endings import DONE, FAILED
 
 INTERVAL = 10.0  # seconds between two looks at the journals
 EXAMPLES = """
@@ -41,7 +42,7 @@ def run(
         float,
         typer.Option(parser=seconds, metavar="SECONDS", help="With --follow: time between looks."),
     ] = INTERVAL,
-) -> None:
+) -> int:
     """Mirror the runs to MLflow.
 
     What is already there is left alone: running it twice adds nothing, and the next run completes
@@ -56,10 +57,9 @@ def run(
     """
     if follow:
         watch(interval, lambda: True)
-        return
+        return DONE
     mirror()
-    if rev:
-        add_history(rev)
+    return add_history(rev) if rev else DONE
 
 
 def mirror() -> None:
@@ -76,15 +76,14 @@ def mirror() -> None:
     print(done)
 
 
-def add_history(revisions: list[str]) -> None:
-    """Mirror the results of other commits; exits with 1 where none could be read."""
+def add_history(revisions: list[str]) -> int:
+    """Mirror the results of other commits; the exit status, 1 where none could be read."""
     from foldwise import backfill, reporting
     from foldwise.core.environment import Environment
 
     history = backfill.backfill(Path.cwd(), revisions, Environment.read(), reporting.PngCharts)
     print(history)
-    if history.failed:
-        raise typer.Exit(1)
+    return FAILED if history.failed else DONE
 
 
 def watch(interval: float, going: Callable[[], bool]) -> None:

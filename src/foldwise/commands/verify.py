@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from foldwise.commands.texts import variants
+from foldwise.core.endings import DONE, NEGATIVE
 
 EXAMPLES = """
 examples:
@@ -13,7 +14,8 @@ examples:
 
 exit status:
   0  all that was trained again is the same to the byte
-  1  something differs, or cannot be compared
+  1  an error: no answer
+  3  something differs
 """
 
 
@@ -25,7 +27,7 @@ def run(
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every split, not only one.")] = False,
-) -> None:
+) -> int:
     """Train a split of each run again, and compare it to the byte.
 
     The compiled code gives the same bits on every x86-64 machine with AVX2 and FMA. Where something
@@ -42,4 +44,4 @@ def run(
     done = verify(wanted, Environment.read(), every)
     for each in done:
         print(verification.text(each))
-    raise typer.Exit(int(any(each.differences for each in done)))
+    return NEGATIVE if any(each.differences for each in done) else DONE

@@ -4,6 +4,14 @@
 class FoldwiseError(Exception):
     """Something that the user can fix; shown as one message, without a traceback."""
 
+    status = 1  # with which the process exits, see endings.py
+
+
+class UsageError(FoldwiseError):
+    """A command line asks for what cannot be."""
+
+    status = 2
+
 
 class ConfigError(FoldwiseError):
     """params.yaml or an environment variable asks for something that cannot be."""
@@ -43,6 +51,8 @@ class ResultsError(FoldwiseError):
 
 class ComparisonError(FoldwiseError):
     """Two results must not be compared."""
+
+    status = 2
 
 
 class TrackingError(FoldwiseError):

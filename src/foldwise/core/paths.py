@@ -14,6 +14,7 @@ REPORT = Path("reports/index.html")
 TRACKED = Path(".foldwise/tracked.json")
 LIVE = Path(".foldwise/live")
 STORE = Path(".foldwise/splits")
+ERRORS = Path(".foldwise/errors")
 
 
 def raw(dataset: str) -> Path:

@@ -6,20 +6,18 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from types import FrameType
 from typing import NoReturn
 
+from foldwise.core.endings import status_of
 from foldwise.core.environment import choose_target, without_telemetry
-from foldwise.core.errors import FoldwiseError
 
 
 def run_stage(main: Callable[[str], None], key: str, example: str) -> NoReturn:
-    """Run a stage's script for the key on its command line, then exit.
-
-    Exit status: 0, or 1 after an error that the user can fix (its message on stderr, without
-    a traceback), 130 after SIGINT, 143 after SIGTERM.
+    """Run a stage's script for the key on its command line, then exit (see `exit_after`).
 
     Args:
         main: does the stage's work for one key; imports there what takes long to import.
@@ -39,20 +37,18 @@ def run_stage_without_key(main: Callable[[], None]) -> NoReturn:
     exit_after(main, _exit_at_once)
 
 
-def exit_after(work: Callable[[], None], done: Callable[[int], NoReturn] = sys.exit) -> NoReturn:
-    """Do the work, then exit with its status: 0 (by `done`), 1, 130 or 143 (see `run_stage`)."""
+def exit_after(
+    work: Callable[[], int | None], done: Callable[[int], NoReturn] = sys.exit
+) -> NoReturn:
+    """Do the work, then exit with its status, 0 by `done`; `endings` says which there are."""
     without_telemetry()
+    # What libraries say to those who write programs, nobody who runs one can act on.
+    warnings.filterwarnings("ignore", module="(?!foldwise)")
     # Seldom: what is imported is no garbage, and each search for garbage goes through all of it.
     gc.set_threshold(100_000, 50, 100)
     signal.signal(signal.SIGTERM, _stop)
-    try:
-        choose_target()
-        work()
-    except FoldwiseError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    if status := status_of(choose_target) or status_of(work):
+        sys.exit(status)
     done(0)
 
 

@@ -37,9 +37,11 @@ class Dataset:
         class_names: one name per class.
         scale: raw values divided by it are in the unit that networks see.
         edition: where the bytes came from; results of two editions are never compared.
+        feature_names: of the columns of a table, for those who ask the model about one; they
+            decide no number, so they are not in the digest.
 
     Raises:
-        DataError: the arrays do not fit each other, or there are fewer than two classes in `y`.
+        DataError: the parts do not fit each other, or there are fewer than two classes in `y`.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Dataset:
     class_names: tuple[str, ...]
     scale: float
     edition: str
+    feature_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.X_test is None) != (self.y_test is None):
@@ -57,6 +60,9 @@ class Dataset:
         self._check_rows("training", self.X, self.y)
         if self.X_test is not None and self.y_test is not None:
             self._check_rows("test", self.X_test, self.y_test)
+        names = self.feature_names
+        if names and not (self.X.shape[1:] == (len(names),) == (len(set(names)),)):
+            raise DataError(f"{self.name}: one name per column of X, each another, or none at all")
         if self.y.min() == self.y.max():
             raise DataError(
                 f"{self.name}: all {len(self.y)} rows are of class "
@@ -102,6 +108,7 @@ class Meta(Record):
     edition: str
     synthetic: bool
     class_names: tuple[str, ...]
+    feature_names: tuple[str, ...] = ()
     scale: float
     rows: int
     test_rows: int
@@ -117,6 +124,7 @@ def describe(dataset: Dataset) -> Meta:
         edition=dataset.edition,
         synthetic=dataset.synthetic,
         class_names=dataset.class_names,
+        feature_names=dataset.feature_names,
         scale=dataset.scale,
         rows=len(dataset.X),
         test_rows=0 if dataset.X_test is None else len(dataset.X_test),
@@ -158,6 +166,7 @@ def load(folder: Path) -> Dataset:
         X_test=arrays.get("X_test"),
         y_test=arrays.get("y_test"),
         class_names=meta.class_names,
+        feature_names=meta.feature_names,
         scale=meta.scale,
         edition=meta.edition,
     )

@@ -17,6 +17,7 @@ FILE = "sonar.all-data"
 FEATURES = 60
 LABELS = {"M": 0, "R": 1}  # alphabetical, as scikit-learn's LabelEncoder numbers them
 CLASS_NAMES = ("metal", "rock")
+FEATURE_NAMES = tuple(f"attribute_{i}" for i in range(1, FEATURES + 1))  # as OpenML names them
 ROCK_SHARE = 97 / 208
 LARGEST = float(np.finfo(np.float32).max)
 SEED = 1988
@@ -42,6 +43,7 @@ def read(folder: Path, edition: str) -> Dataset:
         X_test=None,
         y_test=None,
         class_names=CLASS_NAMES,
+        feature_names=FEATURE_NAMES,
         scale=1.0,
         edition=edition,
     )

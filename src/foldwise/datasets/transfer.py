@@ -22,6 +22,7 @@ from foldwise.core import files
 from foldwise.core.config import File
 
 CHUNK = 1 << 16  # bytes
+LONGEST = 200  # characters that are shown of what a server says
 RETRIED = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may pass
 
 
@@ -124,7 +125,7 @@ def _from_address(address: str, target: Path, file: File, limits: Limits) -> Non
 def _attempt(address: str, target: Path, file: File, limits: Limits, deadline: float) -> None:
     with _Session() as session, _follow(session, address, limits) as response:
         _check_status(response)
-        kind = response.headers.get("Content-Type", "no content type")
+        kind = _short(response.headers.get("Content-Type", "no content type"))
         announced = "Content-Length" in response.headers
         _keep(_body(response, deadline), target, file, kind, whole=announced)
 
@@ -145,9 +146,12 @@ def redirected(address: str, location: str) -> str:
     Raises:
         Unavailable: it leads from https to http, or to something that is not a web address.
     """
-    target = urljoin(address, location)
+    try:
+        target = urljoin(address, location)
+    except ValueError as error:
+        raise Unavailable(f"redirects to what is no address ({error})") from None
     if not is_address(target) or (is_address(address, "https") and not is_address(target, "https")):
-        raise Unavailable(f"redirects to {target}: refused")
+        raise Unavailable(f"redirects to {_short(target)}: refused")
     return target
 
 
@@ -160,14 +164,14 @@ def _request(session: requests.Session, address: str, limits: Limits) -> request
         raise Unavailable(f"no trusted connection: {_root(error)}") from None
     except (requests.ConnectionError, requests.Timeout) as error:
         raise Passing(f"no answer: {_root(error)}", answered=False) from None
-    except requests.RequestException as error:
-        raise Unavailable(str(error)) from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        raise Unavailable(_short(error)) from None  # an address that cannot be, mostly
 
 
 def _check_status(response: requests.Response) -> None:
     if response.status_code == 200:
         return
-    reason = f"HTTP {response.status_code} {response.reason}"
+    reason = f"HTTP {response.status_code} {_short(response.reason)}"
     if response.status_code in RETRIED:
         raise Passing(reason, wait=retry_after(response.headers.get("Retry-After")))
     raise Unavailable(reason)
@@ -177,8 +181,8 @@ def retry_after(value: str | None) -> float | None:
     """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3), or None."""
     try:
         return None if value is None else urllib3.Retry().parse_retry_after(value)
-    except urllib3.exceptions.InvalidHeader:
-        return None
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError, TypeError, IndexError):
+        return None  # more than `parse_retry_after` and what it calls say that they raise
 
 
 def _body(response: requests.Response, deadline: float) -> Iterator[bytes]:
@@ -190,6 +194,12 @@ def _body(response: requests.Response, deadline: float) -> Iterator[bytes]:
             yield chunk
     except urllib3.exceptions.HTTPError as error:
         raise Passing(f"broke off: {_root(error)}") from None
+
+
+def _short(text: object) -> str:
+    """What a server says, as it can be shown: printable, and in one line."""
+    shown = "".join(c if c.isprintable() else "?" for c in str(text))
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"
 
 
 def _root(error: BaseException) -> str:

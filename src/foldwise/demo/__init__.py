@@ -6,25 +6,32 @@ import sys
 from pathlib import Path
 
 from foldwise.core import paths
-from foldwise.core.errors import ConfigError
+from foldwise.core.errors import FoldwiseError, UsageError
 
 PARTS = ("pipeline", "src", "dvc.yaml", ".dvcignore")
+MINE = Path(__file__).with_name("params.yaml")
 
 
 def make_workspace(root: Path, target: Path) -> None:
     """Copy the pipeline into `target`, with this package's params.yaml, as a DVC project.
 
-    What `target` holds already stays, so that a second run repeats nothing.
+    What an earlier demonstration left there stays, so that a second run repeats nothing.
 
     Args:
         root: the project whose pipeline is shown.
         target: a folder, made where needed.
 
     Raises:
-        ConfigError: `root` is not the project's root.
+        UsageError: `root` is not the project's root, `target` is in what is copied from it, or
+            has another project.
     """
     if not (root / "dvc.yaml").is_file():
-        raise ConfigError(f"{root}: has no dvc.yaml; run from the project's root")
+        raise UsageError(f"{root}: has no dvc.yaml; run from the project's root")
+    params = target / paths.PARAMS
+    if any(target.resolve().is_relative_to((root / part).resolve()) for part in PARTS):
+        raise UsageError(f"{target}: this is what is copied; choose another folder")
+    if params.exists() and _title(params) != _title(MINE):
+        raise UsageError(f"{target}: has a project of its own; choose another folder")
     target.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
         if (root / name).is_dir():
@@ -32,7 +39,7 @@ def make_workspace(root: Path, target: Path) -> None:
             shutil.copytree(root / name, target / name, dirs_exist_ok=True, ignore=no_caches)
         else:
             shutil.copy2(root / name, target / name)
-    shutil.copy2(Path(__file__).with_name("params.yaml"), target / paths.PARAMS)
+    shutil.copy2(MINE, params)
     if not (target / ".dvc").is_dir():
         dvc(target, "init", "--no-scm", "--quiet")
 
@@ -41,6 +48,12 @@ def dvc(folder: Path, *arguments: str) -> None:
     """Run dvc in a folder, its output on this process's terminal.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        FoldwiseError: it failed, and has said why.
     """
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True)
+    command = [sys.executable, "-m", "dvc", *arguments]
+    if subprocess.run(command, cwd=folder, check=False).returncode:
+        raise FoldwiseError(f"{folder}: `dvc {' '.join(arguments)}` failed, see above")
+
+
+def _title(path: Path) -> bytes:
+    return path.read_bytes().partition(b"\n")[0]

@@ -7,9 +7,6 @@ split was measured, so the answer describes; it decides nothing.
 import itertools
 from dataclasses import dataclass
 
-import pandas as pd
-
-from foldwise.core.config import Variant
 from foldwise.reporting.tidy import at_the_end, run_of
 from foldwise.results.evaluations import Result
 from foldwise.results.studies import StudyResults
@@ -35,61 +32,34 @@ class Claim:
     observations: tuple[Observation, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Probed:
-    """A variant and what was measured inside one of its networks."""
-
-    variant: Variant
-    table: pd.DataFrame
-
-    @property
-    def hidden(self) -> list[int]:
-        """The hidden layers, from 1."""
-        return sorted(self.table["layer"].unique())[:-1]
-
-    def start(self, layer: int, column: str) -> float:
-        """The first measurement of a layer."""
-        return float(self._of(layer).sort_values("step")[column].iloc[0])
-
-    def end(self, layer: int, column: str) -> float:
-        """The median of the last measurements of a layer."""
-        return at_the_end(self._of(layer), column)
-
-    def _of(self, layer: int) -> pd.DataFrame:
-        return self.table[self.table["layer"] == layer]
-
-
 def claims(study: StudyResults) -> list[Claim]:
     """What became of the notebook's claim, for every pair of variants that can answer it."""
     return [
         Claim(
-            f"The claim: without BatchNorm, {plain.variant.network.activation} layers saturate and "
-            f"their gradients fade; with it they do not. Here {plain.variant.name} (without) and "
-            f"{normed.variant.name} (with) differ in nothing else.",
+            "The claim: without BatchNorm, "
+            f"{run_of(plain).manifest.variant.network.activation} layers saturate and their "
+            f"gradients fade; with it they do not. Here {plain.name} (without) and {normed.name} "
+            "(with) differ in nothing else.",
             (_saturation(plain, normed), _fading(plain, normed)),
         )
-        for plain, normed in itertools.permutations(map(_probed, study.complete), 2)
+        for plain, normed in itertools.permutations(study.complete, 2)
         if _is_pair(plain, normed)
     ]
 
 
-def _probed(result: Result) -> Probed:
-    run = run_of(result)
-    return Probed(run.manifest.variant, run.diagnostics)
-
-
-def _is_pair(plain: Probed, normed: Probed) -> bool:
-    """Whether the activation saturates, and BatchNorm is the only difference."""
-    network = plain.variant.network
-    if network.batch_norm or network.activation not in SATURATING:
+def _is_pair(plain: Result, normed: Result) -> bool:
+    """Whether the activation saturates, BatchNorm is the only difference, and both were probed."""
+    one, other = (run_of(result).manifest.variant for result in (plain, normed))
+    if one.network.batch_norm or one.network.activation not in SATURATING:
         return False
-    with_norm = network.model_copy(update={"batch_norm": True})
-    same = plain.variant.model_copy(update={"name": normed.variant.name, "network": with_norm})
-    return normed.variant == same and len(plain.table) > 0 and len(normed.table) > 0
+    with_norm = one.network.model_copy(update={"batch_norm": True})
+    same = one.model_copy(update={"name": other.name, "network": with_norm})
+    return other == same and all(len(run_of(result).diagnostics) for result in (plain, normed))
 
 
-def _saturation(plain: Probed, normed: Probed) -> Observation:
-    ends = {n: (plain.end(n, "saturated"), normed.end(n, "saturated")) for n in plain.hidden}
+def _saturation(plain: Result, normed: Result) -> Observation:
+    hidden = sorted(run_of(plain).diagnostics["layer"].unique())[:-1]
+    ends = {n: [_measured(result, n, "saturated")[1] for result in (plain, normed)] for n in hidden}
     changes = [without - with_it for without, with_it in ends.values()]
     outcome = {
         (True, False): "As claimed",
@@ -108,11 +78,9 @@ def _saturation(plain: Probed, normed: Probed) -> Observation:
     )
 
 
-def _fading(plain: Probed, normed: Probed) -> Observation:
-    (start, end), (start_with, end_with) = (
-        (probed.start(1, "gradient_norm"), probed.end(1, "gradient_norm"))
-        for probed in (plain, normed)
-    )
+def _fading(plain: Result, normed: Result) -> Observation:
+    start, end = _measured(plain, 1, "gradient_norm")
+    start_with, end_with = _measured(normed, 1, "gradient_norm")
     smaller, faded = end * FACTOR <= end_with, end * FACTOR <= start
     outcome = {(True, True): "As claimed", (False, False): "Not as claimed"}
     smaller_or_not = f"{'' if smaller else 'not '}smaller at the end"
@@ -124,3 +92,10 @@ def _fading(plain: Probed, normed: Probed) -> Observation:
         f"to {numbers.short(end)} at the end without, from {numbers.short(start_with)} to "
         f"{numbers.short(end_with)} with (factors under {FACTOR:g} are not called a difference).",
     )
+
+
+def _measured(result: Result, layer: int, column: str) -> tuple[float, float]:
+    """The first measurement of a layer, and the median of the last ones."""
+    table = run_of(result).diagnostics
+    of_layer = table[table["layer"] == layer].sort_values("step")
+    return float(of_layer[column].iloc[0]), at_the_end(of_layer, column)

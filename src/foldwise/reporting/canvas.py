@@ -6,7 +6,7 @@ numbers it draws as a table. Colours are mid-tones that read on white and on nea
 
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,6 @@ from foldwise.results.studies import StudyResults
 
 PALETTE = ["#3b82c4", "#d97706", "#0f9d8a", "#c2559d", "#8a8f1f", "#d1495b", "#7c6cc4", "#8b8f98"]
 SAME = "#8b8f98"
-SOLID, DASHED = [1, 0], [5, 3]
 BAND_NOTE = "band: 15th to 85th percentile over splits"
 
 Chart = alt.Chart | alt.LayerChart
@@ -56,12 +55,16 @@ class Figure:
     @property
     def spec(self) -> dict[str, Any]:
         """Vega-Lite for the page, which adds theme, title and legend in HTML."""
-        description = f"{self.title}. {self.note}"
-        return to_spec(self.chart.properties(width="container", description=description))
+        chart = self.chart.properties(width="container", description=f"{self.title}. {self.note}")
+        spec: dict[str, Any] = chart.to_dict(validate=False)
+        spec.pop("config", None)  # Altair's own default sizes
+        data = spec["datasets"].items()
+        spec["datasets"] = {k: json.loads(v) if isinstance(v, str) else v for k, v in data}
+        return spec | {"autosize": {"type": "fit-x", "contains": "padding"}}
 
     def standalone(self, width: int = 560) -> Chart:
         """The chart with title, legend and white background, for PNG and SVG files."""
-        title, note = wrapped(self.title, width // 9), wrapped(self.note, width // 6)
+        title, note = textwrap.wrap(self.title, width // 9), textwrap.wrap(self.note, width // 6)
         heading = alt.TitleParams(text=title, subtitle=note)
         chart: Chart = on_white(self.chart.properties(width=width, title=heading))
         return chart
@@ -70,23 +73,6 @@ class Figure:
 def on_white(chart: Any) -> Any:
     """A chart for a picture of its own, with margins and dark ink."""
     return chart.properties(background="white", padding=12).configure(**theme("#1f2328"))
-
-
-def wrapped(text: str, characters: int) -> list[str]:
-    """A text in lines: Vega breaks none."""
-    return textwrap.wrap(text, characters)
-
-
-def to_spec(chart: Chart) -> dict[str, Any]:
-    """Vega-Lite without Altair's own default sizes; the theme belongs to the page."""
-    spec: dict[str, Any] = chart.to_dict(validate=False)
-    spec.pop("config", None)
-    spec["datasets"] = {name: _rows(data) for name, data in spec["datasets"].items()}
-    return spec | {"autosize": {"type": "fit-x", "contains": "padding"}}
-
-
-def _rows(data: Any) -> Any:
-    return json.loads(data) if isinstance(data, str) else data
 
 
 def theme(ink: str) -> dict[str, Any]:
@@ -129,55 +115,59 @@ def theme(ink: str) -> dict[str, Any]:
     }
 
 
-def variant_colours(study: StudyResults) -> dict[str, str]:
-    """The same colour for a variant in every chart."""
-    return {r.name: PALETTE[i % len(PALETTE)] for i, r in enumerate(study.results)}
-
-
-def variant_dashes(study: StudyResults) -> dict[str, list[int]]:
-    """Solid lines for as many variants as there are colours, dashed ones after them."""
-    return {r.name: DASHED if i >= len(PALETTE) else SOLID for i, r in enumerate(study.results)}
-
-
-def variant_keys(study: StudyResults) -> tuple[Key, ...]:
-    """The legend of a chart with a mark for every variant that has scores."""
-    colours, dashes = variant_colours(study), variant_dashes(study)
-    names = [result.name for result in study.complete]
-    return tuple(Key(name, colours[name], dashes[name] == DASHED) for name in names)
+def variant_keys(study: StudyResults, names: Collection[str]) -> tuple[Key, ...]:
+    """The legend of some variants: the same colour in every chart, dashed when they run out."""
+    return tuple(
+        Key(result.name, PALETTE[i % len(PALETTE)], i >= len(PALETTE))
+        for i, result in enumerate(study.results)
+        if result.name in names
+    )
 
 
 def lines(
     table: pd.DataFrame,
-    group: str,
-    colours: Mapping[str, str],
-    dashes: Mapping[str, list[int]],
-    unit: str,
-    top: float | None = None,
+    keys: Sequence[Key],
+    x: alt.X,
+    y: alt.Y,
+    columns: tuple[str, str, str] = ("mean", "low", "high"),
+    edges: bool = False,
 ) -> alt.LayerChart:
-    """Mean lines over epochs with a band behind each.
+    """Lines with a band behind each.
 
     Args:
-        table: epoch, mean, low, high, and the group that a row belongs to.
-        group: the column that tells the lines apart.
-        colours: group → colour, in the order of the legend.
-        dashes: group → dash pattern.
-        unit: title of the vertical axis.
-        top: its end, where it starts at 0; by default it fits the data.
+        table: the label of a row's key, what is on the horizontal axis, and the columns.
+        keys: the legend.
+        x: the horizontal axis.
+        y: the vertical axis, of the lower end of the band.
+        columns: the line, the lower and the upper end of its band.
+        edges: whether the band has lines at its ends.
     """
-    used = {name: colour for name, colour in colours.items() if name in set(table[group])}
-    colour = alt.Color(f"{group}:N", scale=colour_scale(used))
-    base = alt.Chart(inline(table)).encode(x=_epoch_axis(table), color=colour)
-    scale = alt.Scale(zero=False) if top is None else alt.Scale(domain=[0, top])
-    area = base.mark_area(opacity=0.15, clip=True).encode(
-        y=alt.Y("low:Q", title=unit, scale=scale), y2=alt.Y2("high:Q")
-    )
-    dash = alt.Scale(domain=list(used), range=[dashes[name] for name in used])
+    middle, low, high = columns
+    base = coloured(table, keys).encode(x=x)
+    band = base.mark_area(opacity=0.15, clip=True).encode(y=y, y2=alt.Y2(f"{high}:Q"))
+    ends = [base.mark_line(strokeWidth=0.7).encode(y=f"{end}:Q") for end in (low, high)]
     line = base.mark_line(strokeWidth=2, clip=True).encode(
-        y=alt.Y("mean:Q"),
-        strokeDash=alt.StrokeDash(f"{group}:N", scale=dash),
-        tooltip=tooltips(table, group, "epoch", "mean", "low", "high"),
+        y=alt.Y(f"{middle}:Q"),
+        strokeDash=dashes(table, keys),
+        tooltip=tooltips(table, *table.columns[:2], *columns),
     )
-    return layered(area, line)
+    return layered(band, *(ends if edges else []), line)
+
+
+def coloured(table: pd.DataFrame, keys: Sequence[Key]) -> alt.Chart:
+    """Marks in the colours of their keys, whose labels are the first column of the table."""
+    scale = colour_scale({key.label: key.colour for key in keys})
+    chart: alt.Chart = alt.Chart(inline(table)).encode(
+        color=alt.Color(f"{table.columns[0]}:N", scale=scale)
+    )
+    return chart
+
+
+def dashes(table: pd.DataFrame, keys: Sequence[Key]) -> alt.StrokeDash:
+    """Lines that are solid or dashed as their keys are."""
+    patterns = [[5, 3] if key.dashed else [1, 0] for key in keys]
+    scale = alt.Scale(domain=[key.label for key in keys], range=patterns)
+    return alt.StrokeDash(f"{table.columns[0]}:N", scale=scale)
 
 
 def layered(*charts: alt.Chart) -> alt.LayerChart:
@@ -185,19 +175,6 @@ def layered(*charts: alt.Chart) -> alt.LayerChart:
     chart: Any = alt.layer(*charts)
     stack: alt.LayerChart = chart
     return stack
-
-
-def _epoch_axis(table: pd.DataFrame) -> alt.X:
-    first, last = int(table["epoch"].min()), int(table["epoch"].max())
-    axis = alt.Axis(tickMinStep=1, format="d", grid=False, tickCount=min(last, 8))
-    return alt.X("epoch:Q", scale=alt.Scale(domain=[first, last], nice=False), axis=axis)
-
-
-def rope_region(rope: float, x: alt.X) -> alt.Chart:
-    """The region of practical equivalence, over the whole height."""
-    region = alt.Chart(inline(pd.DataFrame({"difference": [-rope], "to": [rope]})))
-    marked: alt.Chart = region.mark_rect(opacity=0.2, color=SAME).encode(x=x, x2=alt.X2("to:Q"))
-    return marked
 
 
 def zero_line() -> alt.Chart:
@@ -220,9 +197,9 @@ def signed_axis(
 
 def domain_of(values: Iterable[float]) -> tuple[float, float]:
     """From the least to the greatest value, and a little more."""
-    finite = [float(value) for value in values]
-    margin = 0.05 * (max(finite) - min(finite)) or 1.0
-    return min(finite) - margin, max(finite) + margin
+    drawn = [float(value) for value in values]
+    margin = 0.05 * (max(drawn) - min(drawn)) or 1.0
+    return min(drawn) - margin, max(drawn) + margin
 
 
 def colour_scale(colours: Mapping[str, str]) -> alt.Scale:
@@ -246,10 +223,10 @@ def inline(table: pd.DataFrame) -> alt.InlineData:
     return alt.InlineData(values=records, format=alt.JsonDataFormat(type="json"))
 
 
-def sampled(table: pd.DataFrame, group: str, columns: list[str], count: int = 10) -> pd.DataFrame:
-    """About so many points of each line, for the table below a chart."""
+def sampled(table: pd.DataFrame, count: int = 10) -> pd.DataFrame:
+    """About so many points of each line (as in the first column), for the table below a chart."""
     parts = [
         part.iloc[np.unique(np.linspace(0, len(part) - 1, min(count, len(part))).astype(int))]
-        for _, part in table.groupby(group, sort=False)
+        for _, part in table.groupby(table.columns[0], sort=False)
     ]
-    return pd.concat(parts)[columns]
+    return pd.concat(parts)

@@ -1,7 +1,7 @@
 """Charts of held-out predictions: recall, confusion matrix, calibration."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import altair as alt
 import pandas as pd
@@ -12,11 +12,10 @@ from foldwise.reporting.canvas import (
     SAME,
     Figure,
     Key,
-    colour_scale,
+    coloured,
     inline,
     layered,
     tooltips,
-    variant_colours,
     variant_keys,
 )
 from foldwise.reporting.tidy import run_of
@@ -29,7 +28,7 @@ from foldwise.wording.sentences import marked
 def recall(study: StudyResults) -> Iterable[Figure]:
     """Share of each class that is recognised, by variant."""
     rows = [
-        {"class": name, "variant": result.name, "recall": round(100 * value, 2)}
+        {"variant": result.name, "class": name, "recall": round(100 * value, 2)}
         for result in study.complete
         for name, value in result.metrics.recall.items()
     ]
@@ -37,16 +36,13 @@ def recall(study: StudyResults) -> Iterable[Figure]:
         return
     table = pd.DataFrame(rows)
     worst = table.iloc[int(table["recall"].to_numpy().argmin())]
-    names = [result.name for result in study.complete]
-    classes = _classes(study.complete[0])
-    colours = variant_colours(study)
-    y = alt.Y("class:N", sort=classes, title=None, axis=alt.Axis(grid=True))
+    names, classes = [result.name for result in study.complete], _classes(study.complete[0])
+    keys = variant_keys(study, names)
     scale = alt.Scale(zero=False, nice=True, padding=8)
-    marks = alt.Chart(inline(table)).encode(
+    marks = coloured(table, keys).encode(
         x=alt.X("recall:Q", title="recall (% of the class)", scale=scale),
-        y=y,
+        y=alt.Y("class:N", sort=classes, title=None, axis=alt.Axis(grid=True)),
         yOffset=alt.YOffset("variant:N", sort=names),
-        color=alt.Color("variant:N", scale=colour_scale(colours)),
         tooltip=tooltips(table, "class", "variant", "recall"),
     )
     yield Figure(
@@ -64,15 +60,39 @@ def recall(study: StudyResults) -> Iterable[Figure]:
         .reindex(index=classes, columns=names)
         .add_suffix(" (%)")
         .reset_index(),
-        keys=variant_keys(study),
+        keys=keys,
     )
 
 
 def confusion_matrices(study: StudyResults) -> Iterable[Figure]:
     """Actual against predicted class, a matrix per variant, in percent of the actual class."""
-    table = tidy.confusion([study])
-    for result in study.complete:
-        yield _confusion_figure(study, result, table[table["variant"] == result.name])
+    for result, counts in zip(study.complete, tidy.confusion(study), strict=True):
+        classes = _classes(result)
+        table = counts[["actual", "predicted", "count", "share"]]
+        table = table.assign(percent=(100 * table["share"]).round().astype(int))
+        labels = alt.Axis(
+            labelAngle=0 if len(classes) <= 4 else -60, labelOverlap=False, grid=False
+        )
+        base = alt.Chart(inline(table)).encode(
+            x=alt.X("predicted:N", sort=classes, title="predicted class", axis=labels),
+            y=alt.Y("actual:N", sort=classes, title="actual class"),
+        )
+        shade = alt.Scale(domain=[0, 1], range=[0.04, 0.75])
+        cells = base.mark_rect(color=PALETTE[0]).encode(
+            opacity=alt.Opacity("share:Q", legend=None, scale=shade),
+            tooltip=tooltips(table, "actual", "predicted", "count", "percent"),
+        )
+        shares = base.mark_text(fontSize=11).encode(text=alt.Text("percent:Q"))
+        yield Figure(
+            name=f"confusion-{result.name}",
+            title=marked(f"{result.name}: {_worst_mistake(table)}", study.comparison.synthetic),
+            note=f"Percent of each actual class (rows sum to 100); {_pooled(study)}.",
+            chart=layered(cells, shares).properties(height=max(120, 28 * len(classes))),
+            table=counts.pivot(index="actual", columns="predicted", values="count")
+            .reindex(index=classes, columns=classes)
+            .rename_axis(index="actual \\ predicted (rows)")
+            .reset_index(),
+        )
 
 
 def calibration(study: StudyResults) -> Iterable[Figure]:
@@ -81,16 +101,16 @@ def calibration(study: StudyResults) -> Iterable[Figure]:
     if not bins:
         return
     table = pd.concat([t.assign(variant=name) for name, t in bins.items()], ignore_index=True)
+    table = table[["variant", "bin", "confidence", "accuracy", "predictions"]]
     table[["confidence", "accuracy"]] *= 100
+    keys = variant_keys(study, bins)
     start = math.floor(min(table["confidence"].min(), table["accuracy"].min()) / 10) * 10
     scale = alt.Scale(domain=[start, 100], nice=False)
     ends = pd.DataFrame({"confidence": [start, 100], "accuracy": [start, 100]})
     x = alt.X("confidence:Q", title="stated probability of the predicted class (%)", scale=scale)
     y = alt.Y("accuracy:Q", title="right (% of predictions)", scale=scale)
     ideal = alt.Chart(inline(ends)).mark_line(strokeDash=[4, 4], color=SAME, strokeWidth=1.5)
-    base = alt.Chart(inline(table)).encode(
-        x=x, y=y, color=alt.Color("variant:N", scale=colour_scale(variant_colours(study)))
-    )
+    base = coloured(table, keys).encode(x=x, y=y)
     points = base.mark_point(filled=True, opacity=1, size=50).encode(
         tooltip=tooltips(table, "variant", "confidence", "accuracy", "predictions")
     )
@@ -100,37 +120,8 @@ def calibration(study: StudyResults) -> Iterable[Figure]:
         note="Ten bins of equal count by stated probability; below the dashed line the network "
         f"claims more than it keeps. {_pooled(study).capitalize()}.",
         chart=layered(ideal.encode(x=x, y=y), base.mark_line(), points).properties(height=320),
-        table=table[["variant", "bin", "confidence", "accuracy", "predictions"]].rename(
-            columns={"confidence": "stated (%)", "accuracy": "right (%)"}
-        ),
-        keys=(*variant_keys(study), Key("ideal", SAME, dashed=True)),
-    )
-
-
-def _confusion_figure(study: StudyResults, result: Result, counts: pd.DataFrame) -> Figure:
-    classes = _classes(result)
-    table = counts[["actual", "predicted", "count", "share"]]
-    table = table.assign(percent=(100 * table["share"]).round().astype(int))
-    base = alt.Chart(inline(table)).encode(
-        x=alt.X("predicted:N", sort=classes, title="predicted class", axis=_label_axis(classes)),
-        y=alt.Y("actual:N", sort=classes, title="actual class"),
-    )
-    cells = base.mark_rect(color=PALETTE[0]).encode(
-        opacity=alt.Opacity(
-            "share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.04, 0.75])
-        ),
-        tooltip=tooltips(table, "actual", "predicted", "count", "percent"),
-    )
-    shares = base.mark_text(fontSize=11).encode(text=alt.Text("percent:Q"))
-    return Figure(
-        name=f"confusion-{result.name}",
-        title=marked(f"{result.name}: {_worst_mistake(table)}", study.comparison.synthetic),
-        note=f"Percent of each actual class (rows sum to 100); {_pooled(study)}.",
-        chart=layered(cells, shares).properties(height=max(120, 28 * len(classes))),
-        table=counts.pivot(index="actual", columns="predicted", values="count")
-        .reindex(index=classes, columns=classes)
-        .rename_axis(index="actual \\ predicted (rows)")
-        .reset_index(),
+        table=table.rename(columns={"confidence": "stated (%)", "accuracy": "right (%)"}),
+        keys=(*keys, Key("ideal", SAME, dashed=True)),
     )
 
 
@@ -146,22 +137,15 @@ def _worst_mistake(table: pd.DataFrame) -> str:
 
 
 def _calibration_title(bins: dict[str, pd.DataFrame]) -> str:
-    excess = {}
+    averages = {}
     for name, table in bins.items():
         weights = table["predictions"] / table["predictions"].sum()
-        stated, right = (float((table[c] * weights).sum()) for c in ("confidence", "accuracy"))
-        excess[name] = (stated - right, stated, right)
-    name = max(excess, key=lambda key: abs(excess[key][0]))
-    difference, stated, right = excess[name]
-    word = "over-confident" if difference > 0 else "under-confident"
+        averages[name] = [float((table[c] * weights).sum()) for c in ("confidence", "accuracy")]
+    name, (stated, right) = max(averages.items(), key=lambda item: abs(item[1][0] - item[1][1]))
     return (
-        f"Farthest from calibrated is {name}, {word}: states {numbers.percent(stated)} on average, "
-        f"is right in {numbers.percent(right)}"
+        f"Farthest from calibrated is {name}, {'over' if stated > right else 'under'}-confident: "
+        f"states {numbers.percent(stated)} on average, is right in {numbers.percent(right)}"
     )
-
-
-def _label_axis(classes: Sequence[str]) -> alt.Axis:
-    return alt.Axis(labelAngle=0 if len(classes) <= 4 else -60, labelOverlap=False, grid=False)
 
 
 def _pooled(study: StudyResults) -> str:

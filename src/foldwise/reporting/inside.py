@@ -3,8 +3,10 @@
 One split was measured, so all of this describes; it decides nothing.
 """
 
+import functools
 import math
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +20,13 @@ from foldwise.reporting.canvas import (
     Chart,
     Figure,
     Key,
-    colour_scale,
-    inline,
-    layered,
+    coloured,
+    dashes,
+    lines,
     on_white,
     sampled,
     tooltips,
-    variant_colours,
-    variant_dashes,
     variant_keys,
-    wrapped,
 )
 from foldwise.reporting.tidy import run_of
 from foldwise.results.evaluations import Result
@@ -36,11 +35,11 @@ from foldwise.wording import numbers
 from foldwise.wording.sentences import marked
 
 ROWS = 64  # of the probe batch: `diagnostics.ROWS`, whose module imports torch
-HEIGHT = 150  # pixels
-STEPS = "training step (batches)"
+OUTPUT = "output layer"
+PERCENTILES = ("p50", "p15", "p85")
 
-Ends = dict[str, float]  # variant -> value at the end
-Title = Callable[[Ends], str]
+Keys = tuple[Key, ...]
+Drawn = tuple[str, str, pd.DataFrame, Chart]  # name, title, what is drawn, chart
 
 
 @dataclass(frozen=True)
@@ -49,88 +48,32 @@ class Panel:
 
     heading: str
     note: str
-    keys: tuple[Key, ...]
+    keys: Keys
     figures: tuple[Figure, ...]
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A column of the diagnostics and how it is drawn and told."""
+    """A column of the diagnostics: how it is drawn, and told by its greatest and least value."""
 
     column: str
     heading: str
     unit: str
     note: str
-    title: Title
+    ends: str
+    greatest: str
+    least: str
+    show: Callable[[float], str]
     factor: float = 1.0  # shares are drawn in percent
     log: bool = False
 
-
-# --- tables -----------------------------------------------------------------------------------
-
-
-def measured(study: StudyResults) -> pd.DataFrame:
-    """Diagnostics of all variants that have scores, with the columns variant and place.
-
-    `place` is "layer 1" … or "output layer".
-    """
-    tables = {result.name: run_of(result).diagnostics for result in _probed(study)}
-    parts = [t.assign(variant=name, place=_places(t["layer"])) for name, t in tables.items()]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def _probed(study: StudyResults) -> list[Result]:
-    """The variants inside of which something was measured."""
-    return [result for result in study.complete if len(run_of(result).diagnostics)]
-
-
-def _places(layer: "pd.Series[int]") -> list[str]:
-    last = layer.max()
-    return ["output layer" if n == last else f"layer {n}" for n in layer]
-
-
-def split_of(study: StudyResults) -> str:
-    """The name of the probed split."""
-    probes = {
-        split_name(*run_of(result).manifest.variant.training.probe) for result in _probed(study)
-    }
-    return ", ".join(sorted(probes))
-
-
-def introduction(study: StudyResults) -> str:
-    """What was measured, and how much that can say."""
-    count = measured(study)["step"].nunique()
-    return (
-        f"Measured {count} times while the networks of split {split_of(study)} were trained, on "
-        f"the same {ROWS} of its training rows. One split, so there is no spread: this describes, "
-        f"and decides nothing. “At the end” is the median of the last {tidy.LAST} measurements."
-    )
-
-
-def _by_place(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of each layer, the output layer last."""
-    layers = table.groupby("place")["layer"].max().to_dict()
-    order = sorted(layers, key=lambda place: (place == "output layer", layers[place]))
-    return [(str(place), table[table["place"] == place]) for place in order]
-
-
-def _of_how_many(study: StudyResults) -> str:
-    return f"Split {split_of(study)}, {ROWS} rows; one training each, no spread."
-
-
-# --- charts -----------------------------------------------------------------------------------
-
-
-def _extremes(what: str, low: str, high: str, show: Callable[[float], str]) -> Title:
-    """A title that names the variants with the greatest and the least value."""
-
-    def title(ends: Ends) -> str:
-        top, bottom = max(ends, key=lambda k: ends[k]), min(ends, key=lambda k: ends[k])
+    def title(self, ends: dict[str, float]) -> str:
+        """Which variant ends highest, and which lowest; variant → value at the end."""
+        top, bottom = _extremes(ends)
         if ends[top] == ends[bottom]:
-            return f"{what} at {show(ends[top])} in every variant drawn"
-        return f"{high} in {top} ({show(ends[top])}), {low} in {bottom} ({show(ends[bottom])})"
-
-    return title
+            return f"{self.ends} at {self.show(ends[top])} in every variant drawn"
+        high, low = self.show(ends[top]), self.show(ends[bottom])
+        return f"{self.greatest} in {top} ({high}), {self.least} in {bottom} ({low})"
 
 
 QUANTITIES = (
@@ -140,7 +83,10 @@ QUANTITIES = (
         "saturated (% of values)",
         "Share of a sigmoid's or tanh's values within 2 % of its range from an end, where it no "
         "longer responds.",
-        _extremes("saturation ends", "least", "saturation ends highest", numbers.percent),
+        "saturation ends",
+        "saturation ends highest",
+        "least",
+        numbers.percent,
         factor=100,
     ),
     Quantity(
@@ -148,7 +94,10 @@ QUANTITIES = (
         "Dead units",
         "dead (% of units)",
         "Share of ReLU units that are 0 on every probe row and so learn nothing from them.",
-        _extremes("dead units end", "fewest", "most dead units at the end", numbers.percent),
+        "dead units end",
+        "most dead units at the end",
+        "fewest",
+        numbers.percent,
         factor=100,
     ),
     Quantity(
@@ -156,7 +105,10 @@ QUANTITIES = (
         "Gradient norm",
         "gradient norm (log scale)",
         "Norm of the gradient of the mean loss, over the weights of the layer.",
-        _extremes("gradient ends", "smallest", "gradient ends largest", numbers.short),
+        "gradient ends",
+        "gradient ends largest",
+        "smallest",
+        numbers.short,
         log=True,
     ),
     Quantity(
@@ -164,19 +116,44 @@ QUANTITIES = (
         "Update to weight",
         "update / weight (log scale)",
         "Norm of one step's change of the layer's weights, relative to their norm.",
-        _extremes("steps end", "smallest", "steps end largest", numbers.short),
+        "steps end",
+        "steps end largest",
+        "smallest",
+        numbers.short,
         log=True,
     ),
 )
 
 
+def introduction(study: StudyResults) -> str:
+    """What was measured, and how much that can say."""
+    count = _measured(study)["step"].nunique()
+    return (
+        f"Measured {count} times while the networks of split {_split(study)} were trained, on "
+        f"the same {ROWS} of its training rows. One split, so there is no spread: this describes, "
+        f"and decides nothing. “At the end” is the median of the last {tidy.LAST} measurements."
+    )
+
+
 def panels(study: StudyResults) -> list[Panel]:
     """The diagnostics of a study: a panel of charts per quantity, a chart per layer."""
-    table = measured(study)
+    table = _measured(study)
     if table.empty:
         return []
-    drawn = [_panel(study, table, quantity) for quantity in QUANTITIES]
-    return [panel for panel in (_preactivations(study, table), *drawn) if panel.figures]
+    hidden = table[table["place"] != OUTPUT]
+    hidden = hidden[np.isfinite(hidden[[*PERCENTILES]].to_numpy()).all(axis=1)]
+    inputs = (
+        "Inputs of the nonlinearity (after BatchNorm where there is one): line, their median; "
+        "band, 15th to 85th percentile."
+    )
+    found = [_panel(study, hidden, "Pre-activations", inputs, _preactivations)]
+    for quantity in QUANTITIES:
+        present = table[np.isfinite(table[quantity.column])]
+        if quantity.log:
+            present = present[present[quantity.column] > 0]
+        draw = functools.partial(_chart, quantity)
+        found.append(_panel(study, present, quantity.heading, quantity.note, draw))
+    return [panel for panel in found if panel.figures]
 
 
 def picture(study: StudyResults, width: int = 220) -> dict[str, Any] | None:
@@ -184,132 +161,121 @@ def picture(study: StudyResults, width: int = 220) -> dict[str, Any] | None:
     figures = [figure for panel in panels(study) for figure in panel.figures]
     if not figures:
         return None
-    charts: list[Any] = [_titled(figure, width) for figure in figures]
+    charts: list[Any] = []
+    for figure in figures:
+        title = alt.TitleParams(text=textwrap.wrap(figure.title, width // 6), fontSize=11)
+        charts.append(figure.chart.properties(width=width, title=title))
     heading = alt.TitleParams(
         text=marked(f"{study.name}: inside the networks, by layer", study.comparison.synthetic),
-        subtitle=wrapped(introduction(study), 3 * width // 6),
+        subtitle=textwrap.wrap(introduction(study), 3 * width // 6),
     )
     whole = on_white(alt.concat(*charts, columns=3).properties(title=heading))
     spec: dict[str, Any] = whole.to_dict(validate=False)
     return spec
 
 
-def _titled(figure: Figure, width: int) -> Chart:
-    title = alt.TitleParams(text=wrapped(figure.title, width // 6), fontSize=11)
-    chart: Chart = figure.chart.properties(width=width, title=title)
-    return chart
+def _probed(study: StudyResults) -> list[Result]:
+    """The variants inside of which something was measured."""
+    return [result for result in study.complete if len(run_of(result).diagnostics)]
 
 
-def _panel(study: StudyResults, table: pd.DataFrame, quantity: Quantity) -> Panel:
-    present = table[np.isfinite(table[quantity.column])]
-    if quantity.log:
-        present = present[present[quantity.column] > 0]
-    figures = (_figure(study, place, part, quantity) for place, part in _by_place(present))
-    keys = _keys(study, present)
-    return Panel(quantity.heading, f"{quantity.note} {_of_how_many(study)}", keys, tuple(figures))
+def _measured(study: StudyResults) -> pd.DataFrame:
+    """Their diagnostics with the columns variant and place: "layer 1" … or "output layer"."""
+    parts = []
+    for result in _probed(study):
+        table = run_of(result).diagnostics
+        last = table["layer"].max()
+        places = [OUTPUT if n == last else f"layer {n}" for n in table["layer"]]
+        parts.append(table.assign(variant=result.name, place=places))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _figure(study: StudyResults, place: str, part: pd.DataFrame, quantity: Quantity) -> Figure:
+def _split(study: StudyResults) -> str:
+    """The name of the probed split."""
+    probes = (run_of(result).manifest.variant.training.probe for result in _probed(study))
+    return ", ".join(sorted({split_name(*probe) for probe in probes}))
+
+
+def _panel(
+    study: StudyResults,
+    table: pd.DataFrame,
+    heading: str,
+    note: str,
+    draw: Callable[[pd.DataFrame, Keys], Drawn],
+) -> Panel:
+    note = f"{note} Split {_split(study)}, {ROWS} rows; one training each, no spread."
+    layers, figures = table.groupby("place")["layer"].max().to_dict(), []
+    for place in sorted(layers, key=lambda place: (place == OUTPUT, layers[place])):
+        part = table[table["place"] == place]
+        keys = variant_keys(study, set(part["variant"]))
+        name, title, drawn, chart = draw(part, keys)
+        figures.append(
+            Figure(
+                name=f"{name}-{place}".replace("_", "-").replace(" ", "-"),
+                title=marked(f"{str(place).capitalize()}: {title}", study.comparison.synthetic),
+                note=note,
+                chart=chart.properties(height=150),
+                table=sampled(drawn, 5),
+                keys=keys,
+            )
+        )
+    return Panel(heading, note, variant_keys(study, set(table["variant"])), tuple(figures))
+
+
+def _chart(quantity: Quantity, part: pd.DataFrame, keys: Keys) -> Drawn:
     column = quantity.column
-    drawn = part[["variant", "step", column]].assign(
-        **{column: tidy.rounded(quantity.factor * part[column].to_numpy(), 4)}
+    drawn = _rounded(part, [column], quantity.factor)
+    values = drawn[column].to_numpy()
+    scale = alt.Scale(domain=[0, max(1.0, float(values.max()))], nice=True)
+    axis = alt.Axis(tickCount=4, format="~r")
+    if quantity.log:
+        low, high = math.floor(np.log10(values.min())), math.ceil(np.log10(values.max()))
+        scale = alt.Scale(type="log")
+        axis = alt.Axis(tickCount=4, format="~g", values=[10.0**n for n in range(low, high + 1)])
+    chart = coloured(drawn, keys).mark_line(strokeWidth=1.5)
+    chart = chart.encode(
+        x=_steps(drawn),
+        y=alt.Y(f"{column}:Q", title=quantity.unit, scale=scale, axis=axis),
+        strokeDash=dashes(drawn, keys),
+        tooltip=tooltips(drawn, *drawn.columns),
     )
-    ends = _ends(part, column)
-    share = alt.Scale(domain=[0, max(1.0, float(drawn[column].max()))], nice=True)
-    scale = alt.Scale(type="log") if quantity.log else share
-    decades = _decades(drawn[column]) if quantity.log else alt.Undefined
-    ticks = alt.Axis(tickCount=4, format="~g" if quantity.log else "~r", values=decades)
-    base = _base(study, drawn)
-    chart = base.mark_line(strokeWidth=1.5).encode(
-        y=alt.Y(f"{column}:Q", title=quantity.unit, scale=scale, axis=ticks),
-        strokeDash=_dash(study, drawn),
-        tooltip=tooltips(drawn, "variant", "step", column),
-    )
-    return Figure(
-        name=f"{column.replace('_', '-')}-{place.replace(' ', '-')}",
-        title=marked(f"{place.capitalize()}: {quantity.title(ends)}", study.comparison.synthetic),
-        note=f"{quantity.note} {_of_how_many(study)}",
-        chart=chart.properties(height=HEIGHT),
-        table=sampled(drawn, "variant", drawn.columns.tolist(), 5),
-        keys=_keys(study, part),
-    )
+    return column, quantity.title(_ends(part, column)), drawn, chart
 
 
-def _preactivations(study: StudyResults, table: pd.DataFrame) -> Panel:
+def _preactivations(part: pd.DataFrame, keys: Keys) -> Drawn:
     """As Figure 1 of the BatchNorm paper (Ioffe & Szegedy 2015): percentiles of the inputs."""
-    note = (
-        "Inputs of the nonlinearity (after BatchNorm where there is one): line, their median; "
-        f"band, 15th to 85th percentile. {_of_how_many(study)}"
-    )
-    hidden = table[table["place"] != "output layer"]
-    hidden = hidden[np.isfinite(hidden[["p15", "p50", "p85"]].to_numpy()).all(axis=1)]
-    figures = (_percentiles(study, place, part, note) for place, part in _by_place(hidden))
-    return Panel("Pre-activations", note, _keys(study, hidden), tuple(figures))
-
-
-def _percentiles(study: StudyResults, place: str, part: pd.DataFrame, note: str) -> Figure:
-    drawn = part[["variant", "step", "p15", "p50", "p85"]].copy()
-    for column in ("p15", "p50", "p85"):
-        drawn[column] = tidy.rounded(part[column].to_numpy(), 4)
-    ends = {column: _ends(part, column) for column in ("p15", "p85")}
-    widths = {name: ends["p85"][name] - ends["p15"][name] for name in ends["p15"]}
+    drawn = _rounded(part, sorted(PERCENTILES))
+    low, high = (_ends(part, column) for column in ("p15", "p85"))
+    widest, narrowest = _extremes({name: high[name] - low[name] for name in low})
 
     def span(name: str) -> str:
-        low, high = (numbers.short(ends[column][name]) for column in ("p15", "p85"))
-        return f"{name} ({low} to {high})"
+        return f"{name} ({numbers.short(low[name])} to {numbers.short(high[name])})"
 
-    widest, narrowest = max(widths, key=lambda k: widths[k]), min(widths, key=lambda k: widths[k])
     title = f"inputs end widest in {span(widest)}"
     title += f", narrowest in {span(narrowest)}" if widest != narrowest else ""
-    base = _base(study, drawn)
     y = alt.Y("p15:Q", title="pre-activation (no unit)", axis=alt.Axis(tickCount=5))
-    band = base.mark_area(opacity=0.15).encode(y=y, y2=alt.Y2("p85:Q"))
-    edges = [base.mark_line(strokeWidth=0.7).encode(y=f"{column}:Q") for column in ("p15", "p85")]
-    line = base.mark_line(strokeWidth=2).encode(
-        y=alt.Y("p50:Q"),
-        strokeDash=_dash(study, drawn),
-        tooltip=tooltips(drawn, "variant", "step", "p15", "p50", "p85"),
-    )
-    return Figure(
-        name=f"pre-activations-{place.replace(' ', '-')}",
-        title=marked(f"{place.capitalize()}: {title}", study.comparison.synthetic),
-        note=note,
-        chart=layered(band, *edges, line).properties(height=HEIGHT),
-        table=sampled(drawn, "variant", drawn.columns.tolist(), 5),
-        keys=_keys(study, part),
-    )
+    chart = lines(drawn, keys, _steps(drawn), y, PERCENTILES, edges=True)
+    return "pre-activations", title, drawn, chart
 
 
-def _base(study: StudyResults, drawn: pd.DataFrame) -> alt.Chart:
-    """Steps to the right, a colour per variant."""
-    colours = variant_colours(study)
-    used = {name: colours[name] for name in dict.fromkeys(drawn["variant"])}
+def _rounded(part: pd.DataFrame, columns: Collection[str], factor: float = 1) -> pd.DataFrame:
+    """Variant, step and these columns, as they are drawn."""
+    shown = {name: tidy.rounded(factor * part[name].to_numpy(), 4) for name in columns}
+    return part[["variant", "step"]].assign(**shown)
+
+
+def _steps(drawn: pd.DataFrame) -> alt.X:
     short = "datum.value ? format(datum.value, '~s') : '0'"
     axis = alt.Axis(grid=False, tickCount=4, labelExpr=short)
     scale = alt.Scale(domain=[0, int(drawn["step"].max())], nice=False)
-    base: alt.Chart = alt.Chart(inline(drawn)).encode(
-        x=alt.X("step:Q", title=STEPS, axis=axis, scale=scale),
-        color=alt.Color("variant:N", scale=colour_scale(used)),
-    )
-    return base
+    return alt.X("step:Q", title="training step (batches)", axis=axis, scale=scale)
 
 
-def _dash(study: StudyResults, drawn: pd.DataFrame) -> alt.StrokeDash:
-    dashes = variant_dashes(study)
-    used = {name: dashes[name] for name in dict.fromkeys(drawn["variant"])}
-    return alt.StrokeDash("variant:N", scale=alt.Scale(domain=list(used), range=[*used.values()]))
-
-
-def _decades(values: "pd.Series[float]") -> list[float]:
-    low, high = (np.log10(end) for end in (values.min(), values.max()))
-    return [10.0**power for power in range(math.floor(low), math.ceil(high) + 1)]
-
-
-def _ends(part: pd.DataFrame, column: str) -> Ends:
+def _ends(part: pd.DataFrame, column: str) -> dict[str, float]:
     variants = part.groupby("variant", sort=False)
     return {str(name): tidy.at_the_end(rows, column) for name, rows in variants}
 
 
-def _keys(study: StudyResults, part: pd.DataFrame) -> tuple[Key, ...]:
-    present = set(part["variant"])
-    return tuple(key for key in variant_keys(study) if key.label in present)
+def _extremes(values: dict[str, float]) -> tuple[str, str]:
+    """The names of the greatest and of the least value."""
+    return max(values, key=lambda k: values[k]), min(values, key=lambda k: values[k])

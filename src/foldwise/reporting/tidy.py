@@ -1,9 +1,6 @@
-"""Results as small tidy tables: what `dvc plots` reads and what the charts draw.
+"""Results as small tidy tables: what `dvc plots` reads and what the charts draw."""
 
-The name of a study on synthetic data carries the word.
-"""
-
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -20,11 +17,6 @@ PERCENTILES = (0.15, 0.85)  # of the band over splits
 BINS = 10  # bins of equal count in the calibration diagram
 LAST = 6  # measurements whose median is "the end": single batches are noisy
 DIGITS = 5  # significant digits in tables that are drawn
-
-CURVES = ["study", "variant", "rows", "epoch", "metric", "mean", "low", "high", "splits"]
-SCORES = ["study", "variant", "repeat", "fold", "accuracy"]
-CONFUSION = ["study", "variant", "actual", "predicted", "count", "share"]
-DIFFERENCES = ["study", "a", "b", "repeat", "fold", "difference"]
 
 SERIES = {  # column of the history -> rows, metric
     "train_loss": ("training", "loss"),
@@ -48,24 +40,62 @@ def run_of(result: Result) -> RunFolder:
 # --- tables of studies ------------------------------------------------------------------------
 
 
-def curves(studies: Iterable[StudyResults]) -> pd.DataFrame:
+def curves(study: StudyResults) -> Iterable[pd.DataFrame]:
     """Learning curves: mean and 15–85 % band over splits."""
-    return _joined(studies, _curves, CURVES)
+    for result in study.results:
+        for column, (rows, metric) in SERIES.items():
+            table = band(run_of(result).history, column)
+            yield table.assign(variant=result.name, rows=rows, metric=metric)
 
 
-def scores(studies: Iterable[StudyResults]) -> pd.DataFrame:
+def scores(study: StudyResults) -> Iterable[pd.DataFrame]:
     """Accuracy of every split of every variant."""
-    return _joined(studies, _scores, SCORES)
+    return (result.scores.assign(variant=result.name) for result in study.complete)
 
 
-def confusion(studies: Iterable[StudyResults]) -> pd.DataFrame:
+def confusion(study: StudyResults) -> Iterable[pd.DataFrame]:
     """Held-out rows by actual and predicted class, pooled over repeats, zeros included."""
-    return _joined(studies, _confusion, CONFUSION)
+    for result in study.complete:
+        predictions, names = run_of(result).predictions, run_of(result).manifest.dataset.class_names
+        labels = predictions["label"].to_numpy(dtype=np.intp)
+        counts = pd.DataFrame(
+            metrics.confusion(labels, probabilities(predictions)), list(names), list(names)
+        )
+        table = counts.rename_axis("actual").reset_index()
+        table = table.melt("actual", var_name="predicted", value_name="count")
+        totals = table.groupby("actual")["count"].transform("sum").clip(lower=1)
+        yield table.assign(variant=result.name, share=rounded(table["count"] / totals))
 
 
-def differences(studies: Iterable[StudyResults]) -> pd.DataFrame:
+def differences(study: StudyResults) -> Iterable[pd.DataFrame]:
     """Difference of the primary metric, b − a, on every split of every pair."""
-    return _joined(studies, _differences, DIFFERENCES)
+    for pair in study.comparison.made:
+        table = pd.DataFrame([line.model_dump() for line in pair.differences])
+        yield table.assign(a=pair.a, b=pair.b)
+
+
+PLOTS = {  # name -> its tables, their columns
+    "curves": (
+        curves,
+        ["study", "variant", "rows", "epoch", "metric", "mean", "low", "high", "splits"],
+    ),
+    "scores": (scores, ["study", "variant", "repeat", "fold", "accuracy"]),
+    "confusion": (confusion, ["study", "variant", "actual", "predicted", "count", "share"]),
+    "differences": (differences, ["study", "a", "b", "repeat", "fold", "difference"]),
+}
+
+
+def plot(name: str, studies: Iterable[StudyResults]) -> pd.DataFrame:
+    """One table for `dvc plots`; the name of a study on synthetic data carries the word."""
+    tables_of, columns = PLOTS[name]
+    tables = [
+        table.assign(study=marked(study.name, study.comparison.synthetic))
+        for study in studies
+        for table in tables_of(study)
+        if len(table)
+    ]
+    joined = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return joined.reindex(columns=columns)
 
 
 # --- tables of one variant --------------------------------------------------------------------
@@ -126,47 +156,3 @@ def at_the_end(measured: pd.DataFrame, column: str) -> float:
 def rounded(values: Iterable[float], digits: int = DIGITS) -> np.ndarray:
     """Values to so many significant digits, so that tables stay small."""
     return np.array([float(f"{value:.{digits}g}") for value in values], dtype=np.float64)
-
-
-def _joined(
-    studies: Iterable[StudyResults],
-    part: Callable[[StudyResults], Iterable[pd.DataFrame]],
-    columns: list[str],
-) -> pd.DataFrame:
-    tables = [
-        table.assign(study=marked(study.name, study.comparison.synthetic)).reindex(columns=columns)
-        for study in studies
-        for table in part(study)
-    ]
-    filled = [table for table in tables if len(table)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
-
-
-def _curves(study: StudyResults) -> Iterable[pd.DataFrame]:
-    for result in study.results:
-        for column, (rows, metric) in SERIES.items():
-            table = band(run_of(result).history, column)
-            yield table.assign(variant=result.name, rows=rows, metric=metric)
-
-
-def _scores(study: StudyResults) -> Iterable[pd.DataFrame]:
-    return (result.scores.assign(variant=result.name) for result in study.complete)
-
-
-def _confusion(study: StudyResults) -> Iterable[pd.DataFrame]:
-    for result in study.complete:
-        predictions, names = run_of(result).predictions, run_of(result).manifest.dataset.class_names
-        labels = predictions["label"].to_numpy(dtype=np.intp)
-        counts = pd.DataFrame(
-            metrics.confusion(labels, probabilities(predictions)), list(names), list(names)
-        )
-        table = counts.rename_axis("actual").reset_index()
-        table = table.melt("actual", var_name="predicted", value_name="count")
-        totals = table.groupby("actual")["count"].transform("sum").clip(lower=1)
-        yield table.assign(variant=result.name, share=rounded(table["count"] / totals))
-
-
-def _differences(study: StudyResults) -> Iterable[pd.DataFrame]:
-    for pair in study.comparison.made:
-        table = pd.DataFrame([line.model_dump() for line in pair.differences])
-        yield table.assign(a=pair.a, b=pair.b)

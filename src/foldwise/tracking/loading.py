@@ -50,5 +50,6 @@ def _predictor(address: str) -> Predictor:
         synthetic=facts["synthetic"],
         shape=tuple(model.metadata.signature.inputs.inputs[0].shape[1:]),
         class_names=tuple(facts["class_names"]),
+        feature_names=tuple(facts.get("feature_names", ())),
         predict=predict,
     )

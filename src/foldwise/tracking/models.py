@@ -51,7 +51,8 @@ def export(run: Path, folder: Path) -> Models:
 def _save_template(folder: Path, network: torch.nn.Module, manifest: Manifest) -> dict[str, Any]:
     """Export a network through MLflow, with our own loader for `mlflow.pyfunc`; its MLmodel."""
     dataset = manifest.dataset
-    facts = dataset.model_dump(mode="json", include={"class_names", "dtype", "synthetic"})
+    known = {"class_names", "feature_names", "dtype", "synthetic"}
+    facts = dataset.model_dump(mode="json", include=known)
     mlflow.pytorch.save_model(
         network,
         folder,

@@ -16,6 +16,7 @@ class Predictor:
         synthetic: whether it was trained on the built-in stand-in.
         shape: of one raw row.
         class_names: K names.
+        feature_names: of the C features of a table; none where they are not known.
         predict: raw rows (N, *shape) → probabilities (N, K).
     """
 
@@ -24,6 +25,7 @@ class Predictor:
     synthetic: bool
     shape: tuple[int, ...]
     class_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
     predict: Callable[[np.ndarray], np.ndarray]
 
     def __str__(self) -> str:

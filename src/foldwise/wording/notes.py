@@ -15,8 +15,15 @@ FOLLOWS = "new results of the champion's variant"
 def run(manifest: Manifest, metrics: Metrics | None, comparison: Comparison | None) -> str:
     """A variant's run: score, verdicts, protocol, where to go on."""
     variant = manifest.variant
-    verdicts = [] if comparison is None else _verdicts(variant.name, comparison)
     failure = f"**Failed**: {manifest.reason}" if manifest.reason else ""
+    verdicts = []
+    if comparison is not None:
+        context = Context.of(comparison)
+        verdicts = [
+            f"- {sentences.sentence(pair, context) if isinstance(pair, Pair) else pair.refused}"
+            for pair in comparison.pairs
+            if variant.name in (pair.a, pair.b)
+        ]
     links = (
         f"See the [models of this study](#/models/{variant.study}) (`champion` among them); "
         "`foldwise report` writes the pictures, with links back here."
@@ -66,9 +73,6 @@ def better_in_short(pair: Pair, comparison: Comparison) -> str:
     return f"{pair.verdict}: {sentences.difference(pair, Context.of(comparison))}"
 
 
-# --- parts ------------------------------------------------------------------------------------
-
-
 def _paragraphs(*parts: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
@@ -78,7 +82,6 @@ def _warning(manifest: Manifest) -> str:
 
 
 def _score(metrics: Metrics | None) -> str:
-    """The primary metric: its mean, interval and spread."""
     if metrics is None or not metrics.complete:
         return ""
     metric, score = METRICS[metrics.metric], metrics.primary
@@ -92,19 +95,7 @@ def _score(metrics: Metrics | None) -> str:
     )
 
 
-def _verdicts(variant: str, comparison: Comparison) -> list[str]:
-    """What the study's comparisons say about this variant."""
-    mine = [pair for pair in comparison.pairs if variant in (pair.a, pair.b)]
-    context = Context.of(comparison)
-    said = [
-        sentences.sentence(pair, context) if isinstance(pair, Pair) else pair.refused
-        for pair in mine
-    ]
-    return [f"- {sentence}" for sentence in said]
-
-
 def _protocol(manifest: Manifest) -> str:
-    """How it was trained."""
     variant, data = manifest.variant, manifest.dataset
     cv, training = variant.cv, variant.training
     order = "reshuffled every epoch" if training.shuffle else "rows in file order"

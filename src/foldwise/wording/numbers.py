@@ -13,14 +13,10 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Scale:
-    """How the values of a metric are shown.
+    """How the values of a metric are shown: times `factor`, with `digits` fewer behind the point.
 
-    Attributes:
-        factor: what is shown is the value times this.
-        digits: by how many fewer digits behind the point than a plain number has.
-        score: unit of a score.
-        difference: unit of a difference of two scores.
-        axis: the unit of a difference at the axis of a chart.
+    `score` and `difference` are the units of a score and of a difference of two, `axis` that of a
+    difference at the axis of a chart.
     """
 
     factor: float
@@ -35,9 +31,6 @@ SCALES: dict[Unit, Scale] = {
     "nats": Scale(1, 0, " nats", " nats", "nats"),
     "": Scale(1, 0, "", "", "no unit"),
 }
-
-
-# --- plain numbers ----------------------------------------------------------------------------
 
 
 def known(value: float | None) -> TypeGuard[float]:
@@ -82,7 +75,7 @@ def thousands(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
-# --- in the unit of a metric ------------------------------------------------------------------
+# --- in the unit of a metric; digits are those of a plain number ------------------------------
 
 
 def scale(metric: Metric) -> Scale:
@@ -91,52 +84,40 @@ def scale(metric: Metric) -> Scale:
 
 
 def in_unit(value: float | None, metric: Metric, digits: int = 3) -> str:
-    """A score of a metric: `83.6 %`, `0.560 nats`, `0.136`.
-
-    Args:
-        value: the score.
-        metric: whose.
-        digits: behind the point of a plain number; a percentage has two fewer.
-    """
-    shown = scale(metric)
-    return _scaled(value, shown, digits) + (shown.score if known(value) else "")
+    """A score of a metric: `83.6 %`, `0.560 nats`, `0.136`."""
+    return _scaled(value, metric, digits, "-") + (scale(metric).score if known(value) else "")
 
 
 def interval(ends: Interval | None, metric: Metric) -> str:
     """An interval of scores: `[38.0, 41.6] %`."""
     if ends is None:
         return NONE
-    return f"[{_ends(ends, metric, ', ', 3, '-')}]{scale(metric).score}"
+    low, high = (_scaled(end, metric, 3, "-") for end in ends)
+    return f"[{low}, {high}]{scale(metric).score}"
 
 
 def difference(value: float | None, metric: Metric, digits: int = 4, sign: str = "+") -> str:
-    """A difference of two scores, or their spread: `+6.51 pp`, `−0.0151 nats`.
-
-    Args:
-        value: the difference.
-        metric: of what.
-        digits: behind the point of a plain number; percentage points have two fewer.
-        sign: "-" for what has no direction, such as an SD.
-    """
-    shown = scale(metric)
-    return _scaled(value, shown, digits, sign) + (shown.difference if known(value) else "")
+    """A difference of two scores: `+6.51 pp`, `−0.0151 nats`; a spread has `sign="-"`."""
+    return _scaled(value, metric, digits, sign) + (scale(metric).difference if known(value) else "")
 
 
 def difference_interval(ends: Interval | None, metric: Metric) -> str:
     """An interval of differences: `[+4.74, +8.29] pp`."""
     if ends is None:
         return NONE
-    return f"[{_ends(ends, metric, ', ')}]{scale(metric).difference}"
+    low, high = (_scaled(end, metric) for end in ends)
+    return f"[{low}, {high}]{scale(metric).difference}"
 
 
 def estimate(value: float, ends: Interval, metric: Metric) -> str:
     """A difference and its interval, with the unit once: `+6.51 [+4.74, +8.29] pp`."""
-    return f"{_scaled(value, scale(metric), 4, '+')} {difference_interval(ends, metric)}"
+    return f"{_scaled(value, metric)} {difference_interval(ends, metric)}"
 
 
 def span(ends: Interval, metric: Metric) -> str:
     """An interval of differences in words: `+4.74 to +8.29 pp`."""
-    return f"{_ends(ends, metric, ' to ')}{scale(metric).difference}"
+    low, high = (_scaled(end, metric) for end in ends)
+    return f"{low} to {high}{scale(metric).difference}"
 
 
 def margin(rope: float, metric: Metric) -> str:
@@ -145,10 +126,7 @@ def margin(rope: float, metric: Metric) -> str:
     return f"±{shown.factor * rope:g}{shown.difference}"
 
 
-def _ends(ends: Interval, metric: Metric, between: str, digits: int = 4, sign: str = "+") -> str:
-    return between.join(_scaled(end, scale(metric), digits, sign) for end in ends)
-
-
-def _scaled(value: float | None, shown: Scale, digits: int, sign: str = "-") -> str:
+def _scaled(value: float | None, metric: Metric, digits: int = 4, sign: str = "+") -> str:
+    shown = scale(metric)
     scaled = shown.factor * value if known(value) else None
     return number(scaled, max(0, digits - shown.digits), sign)

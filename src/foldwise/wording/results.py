@@ -9,7 +9,7 @@ from foldwise.results.evaluations import Metrics
 from foldwise.results.studies import StudyResults
 from foldwise.wording import tables
 from foldwise.wording.numbers import NONE, difference, in_unit, interval, number
-from foldwise.wording.sentences import Context, answer, marked, protocol, refusal
+from foldwise.wording.sentences import Context, answer, marked, protocol, versus
 
 ACCURACY = METRICS["accuracy"]
 EXPLORATORY = {"accuracy": "accuracy", "log_loss": "log-loss", "brier": "Brier"}
@@ -17,23 +17,18 @@ EXPLORATORY = {"accuracy": "accuracy", "log_loss": "log-loss", "brier": "Brier"}
 
 @dataclass(frozen=True)
 class Line:
-    """One variant in the results table: its cells, or why there are none."""
+    """One variant in the results table: its cells, or one that says why there are none."""
 
     variant: str
-    cells: tuple[str, ...] = ()
-    failure: str = ""
-
-    @property
-    def row(self) -> list[str]:
-        """All of it as a row of a table."""
-        return [self.variant, *([self.failure] if self.failure else self.cells)]
+    cells: tuple[str, ...]
+    failed: bool = False
 
 
 def columns(study: StudyResults) -> list[str]:
     """The headings of a study's results table: the primary metric, then the exploratory ones."""
     primary = METRICS[study.comparison.metric]
     headings = ["variant", primary.title, "95 % CI, corrected", "SD over splits", "splits"]
-    if has_test(study):
+    if _has_test(study):
         headings.append("test accuracy, refit")
     return [*headings, *_exploratory(primary).values(), "accuracy gap"]
 
@@ -43,46 +38,48 @@ def lines(study: StudyResults) -> list[Line]:
     return [_line(study, result.metrics) for result in study.results]
 
 
-def has_test(study: StudyResults) -> bool:
-    """Whether the data set of the study has test rows that were scored."""
-    return any(result.metrics.test for result in study.complete)
-
-
 def verdicts(comparison: Comparison) -> list[tuple[str, str]]:
     """(verdict, sentence without it) of every comparison; a refused one says why."""
     context = Context.of(comparison)
     made = [(str(pair.verdict), answer(pair, context)) for pair in comparison.made]
-    return made + [("Not compared", refusal(pair)) for pair in comparison.refused]
+    return made + [
+        ("Not compared", f"{versus(pair)}: {pair.refused}") for pair in comparison.refused
+    ]
 
 
 def readme_table(studies: Iterable[StudyResults]) -> str:
     """The results of all studies as Markdown: protocol, table, one verdict per pair."""
-    return "\n\n".join(_markdown(study) for study in studies)
+    parts = []
+    for title, how, rows, said in map(_parts, studies):
+        claims = "\n".join(f"- **{verdict}**: {text}" for verdict, text in said)
+        parts += [f"### {title}", how, tables.markdown(rows[0], rows[1:]), claims]
+    return "\n\n".join(part for part in parts if part)
 
 
 def text_table(studies: Iterable[StudyResults]) -> str:
     """The results of all studies as aligned text for a terminal."""
-    return "\n\n".join(_text(study) for study in studies)
+    parts = []
+    for title, how, rows, said in map(_parts, studies):
+        table = "\n".join(tables.aligned(rows, left={0}))
+        claims = "\n".join(f"{verdict}: {text}" for verdict, text in said)
+        parts += [f"{title}\n{how}", table, claims]
+    return "\n\n".join(part for part in parts if part)
 
 
-def _markdown(study: StudyResults) -> str:
-    table = tables.markdown(columns(study), [line.row for line in lines(study)])
-    said = [f"- **{verdict}**: {text}" for verdict, text in verdicts(study.comparison)]
-    return "\n\n".join([f"### {_title(study)}", _protocol(study), table, "\n".join(said)]).strip()
+def _parts(study: StudyResults) -> tuple[str, str, list[list[str]], list[tuple[str, str]]]:
+    """Title, protocol, table and verdicts."""
+    comparison = study.comparison
+    return (
+        marked(study.name, comparison.synthetic),
+        protocol(comparison.protocol, comparison.edition),
+        [columns(study), *([line.variant, *line.cells] for line in lines(study))],
+        verdicts(comparison),
+    )
 
 
-def _text(study: StudyResults) -> str:
-    table = tables.aligned([columns(study), *(line.row for line in lines(study))], left={0})
-    said = [f"{verdict}: {text}" for verdict, text in verdicts(study.comparison)]
-    return "\n".join([_title(study), _protocol(study), "", *table, "", *said]).strip()
-
-
-def _title(study: StudyResults) -> str:
-    return marked(study.name, study.comparison.synthetic)
-
-
-def _protocol(study: StudyResults) -> str:
-    return protocol(study.comparison.protocol, study.comparison.edition)
+def _has_test(study: StudyResults) -> bool:
+    """Whether the data set has test rows that were scored."""
+    return any(result.metrics.test for result in study.complete)
 
 
 def _exploratory(primary: Metric) -> dict[str, str]:
@@ -92,7 +89,8 @@ def _exploratory(primary: Metric) -> dict[str, str]:
 
 def _line(study: StudyResults, metrics: Metrics) -> Line:
     if not metrics.complete:
-        return Line(metrics.variant, failure=f"failed: {metrics.reason or 'no reason recorded'}")
+        failure = f"failed: {metrics.reason or 'no reason recorded'}"
+        return Line(metrics.variant, (failure,), failed=True)
     primary, score = METRICS[study.comparison.metric], metrics.primary
     low, high = score.ci95_low, score.ci95_high
     cells = [
@@ -101,7 +99,7 @@ def _line(study: StudyResults, metrics: Metrics) -> Line:
         difference(score.sd_over_splits, primary, 3, "-"),
         str(metrics.splits),
     ]
-    if has_test(study):
+    if _has_test(study):
         cells.append(in_unit(metrics.test.refit_accuracy if metrics.test else None, ACCURACY))
     cells += [_mean(metrics, METRICS[name]) for name in _exploratory(primary)]
     gap = metrics.gap.accuracy if metrics.gap else None

@@ -21,9 +21,11 @@ def text(comparison: RevisionComparison) -> str:
         lines += ["", f"{study}: {_protocol(pairs[0])}"]
         lines += tables.aligned([HEADER, *map(_cells, pairs)])
         lines += [f"settings of {_title(pair)}: {_settings(pair)}" for pair in pairs]
-        changed = [pair for pair in pairs if pair.numerics]
-        lines += [f"numerics of {_title(pair)}: {_numerics(pair)}" for pair in changed]
-    lines += ["", *(f"not compared: {_refusal(pair)}" for pair in comparison.refused)]
+        lines += [
+            f"numerics of {_title(pair)}: {_numerics(pair)}" for pair in pairs if pair.numerics
+        ]
+    refused = (f"not compared: {_title(pair)}: {pair.refused}" for pair in comparison.refused)
+    lines += ["", *refused]
     return "\n".join([*lines, *_notes(comparison)]).rstrip()
 
 
@@ -33,8 +35,12 @@ def markdown(comparison: RevisionComparison) -> str:
     for study, pairs in _changed(comparison):
         table = tables.markdown(HEADER, [_cells(pair) for pair in pairs], left=2)
         lines += ["", f"#### {study}", f"{_protocol(pairs[0])}.", "", table, ""]
-        lines += [f"- {_claim(pair)} {_differs(pair)}" for pair in pairs]
-    lines += ["", *(f"- **Not compared**: {_refusal(pair)}" for pair in comparison.refused)]
+        for pair in pairs:
+            claim = f"**{pair.verdict}**: {answer(pair, _context(pair))}"
+            numerics = f" Numerics: {_numerics(pair, '`')}." if pair.numerics else ""
+            lines.append(f"- {claim} Settings: {_settings(pair, '`')}.{numerics}")
+    refused = (f"- **Not compared**: {_title(pair)}: {pair.refused}" for pair in comparison.refused)
+    lines += ["", *refused]
     return "\n".join([*lines, *(f"- {line}" for line in _notes(comparison))]).rstrip()
 
 
@@ -99,18 +105,9 @@ def _cells(pair: RevisionPair) -> list[str]:
     ]
 
 
-def _claim(pair: RevisionPair) -> str:
-    return f"**{pair.verdict}**: {answer(pair, _context(pair))}"
-
-
 def _settings(pair: RevisionPair, quote: Quote = "") -> str:
     """The settings that differ, or that none do."""
     return _listed(pair.settings, quote) or "the same"
-
-
-def _differs(pair: RevisionPair) -> str:
-    settings = f"Settings: {_settings(pair, '`')}."
-    return f"{settings} Numerics: {_numerics(pair, '`')}." if pair.numerics else settings
 
 
 def _numerics(pair: RevisionPair, quote: Quote = "") -> str:
@@ -132,10 +129,6 @@ def _listed(changes: Sequence[Change], quote: Quote) -> str:
     )
 
 
-def _refusal(pair: RevisionRefused) -> str:
-    return f"{_title(pair)}: {pair.refused}"
-
-
 def _summary(comparison: RevisionComparison) -> str:
     refused, compared = len(comparison.refused), counted(len(comparison.made), "pair")
     worse = sum(pair.verdict == "Hurts" for pair in comparison.made)
@@ -153,7 +146,6 @@ def _changed(comparison: RevisionComparison) -> list[tuple[str, Sequence[Revisio
 
 
 def _notes(comparison: RevisionComparison) -> list[str]:
-    """What there is no line for in a table."""
     same = [_title(pair) for pair in comparison.made if pair.unchanged]
     notes = [f"the same scores to the last digit: {', '.join(same)}"] if same else []
     sides = ((comparison.a, comparison.only_in_a), (comparison.b, comparison.only_in_b))

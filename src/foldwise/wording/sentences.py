@@ -7,7 +7,7 @@ The protocol is told in two forms. `protocol` is whole and stands once above a s
 from dataclasses import dataclass
 from typing import Self
 
-from foldwise.core.config import SYNTHETIC, Optimizer, Training
+from foldwise.core.config import SYNTHETIC, Training
 from foldwise.metrics import METRICS, Metric
 from foldwise.results.comparisons import Comparison, Pair, Protocol, Refused
 from foldwise.wording import numbers
@@ -17,30 +17,19 @@ PREPROCESSING = {
     "standardize": "features standardised inside each training fold",
     "minmax": "features scaled to [0, 1] inside each training fold",
 }
-CLAIMS = ("Helps", "Hurts")
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all pairs of a study share.
+    """What all pairs of a study share."""
 
-    Attributes:
-        metric: the primary one.
-        rope: differences of the metric within ±rope count as none.
-        dataset: its name.
-        edition: of the data.
-        folds: k.
-        repeats: r.
-        pairs: over how many of them p is adjusted.
-    """
-
-    metric: Metric
+    metric: Metric  # the primary one
     rope: float
     dataset: str
     edition: str
     folds: int
     repeats: int
-    pairs: int
+    pairs: int  # over how many of them p is adjusted
 
     @classmethod
     def of(cls, comparison: Comparison) -> Self:
@@ -61,9 +50,6 @@ class Context:
         return self.edition == SYNTHETIC
 
 
-# --- pairs ------------------------------------------------------------------------------------
-
-
 def sentence(pair: Pair, context: Context) -> str:
     """The verdict on a pair with everything that it rests on, in one sentence."""
     return f"{pair.verdict}: {answer(pair, context)}"
@@ -73,13 +59,15 @@ def answer(pair: Pair, context: Context) -> str:
     """The same without the verdict, for where that stands before it already."""
     if _is_same(pair):
         return f"{difference(pair, context)}."
+    odds = pair.posterior
     parts = [
         difference(pair, context),
-        _probabilities(pair, context),
+        f"P(worse / within {numbers.margin(context.rope, context.metric)} / better) = "
+        f"{odds.worse:.3f} / {odds.equivalent:.3f} / {odds.better:.3f}, unadjusted",
         f"p = {numbers.p_value(pair.p_holm)} (corrected repeated k-fold t-test, Holm over "
         f"{counted(context.pairs, 'pair')})",
     ]
-    if pair.verdict not in CLAIMS and pair.sd > 0:
+    if pair.verdict not in ("Helps", "Hurts") and pair.sd > 0:
         effect = numbers.difference(pair.mde, context.metric, sign="-")
         parts.append(f"minimum detectable effect {effect} at 80 % power")
     return f"{'; '.join(parts)}."
@@ -87,7 +75,10 @@ def answer(pair: Pair, context: Context) -> str:
 
 def difference(pair: Pair, context: Context) -> str:
     """What B changes, with interval and n, and no more."""
-    metric, setting = context.metric, _setting(pair, context)
+    metric = context.metric
+    repeats = f" × {context.repeats} repeats" if context.repeats > 1 else ""
+    data = f"{context.dataset}/{context.edition}"
+    setting = f"n = {pair.n} rows of {data}, {context.folds} folds{repeats}"
     if _is_same(pair):
         return (
             f"{pair.b} and {pair.a} have the same {metric.title} on every one of {pair.df + 1} "
@@ -100,47 +91,19 @@ def difference(pair: Pair, context: Context) -> str:
     )
 
 
-def refusal(pair: Refused) -> str:
-    """Which pair was not compared, and why."""
-    return f"{versus(pair)}: {pair.refused}"
-
-
 def versus(pair: Pair | Refused) -> str:
     """A pair as the question asks it: B against A."""
     return f"{pair.b} vs {pair.a}"
 
 
-def direction(metric: Metric) -> str:
-    """Which scores are better: `higher is better`."""
-    return f"{'higher' if metric.direction == 1 else 'lower'} is better"
-
-
 def directed(metric: Metric) -> str:
     """The metric, with its direction where that is not what is expected of a score."""
-    return metric.title if metric.direction == 1 else f"{metric.title} ({direction(metric)})"
+    return metric.title if metric.direction == 1 else f"{metric.title} (lower is better)"
 
 
 def _is_same(pair: Pair) -> bool:
     """Whether both score the same on every split."""
     return pair.mean == 0 and pair.sd == 0
-
-
-def _setting(pair: Pair, context: Context) -> str:
-    folds, repeats = f"{context.folds} folds", ""
-    if context.repeats > 1:
-        repeats = f" × {context.repeats} repeats"
-    return f"n = {pair.n} rows of {context.dataset}/{context.edition}, {folds}{repeats}"
-
-
-def _probabilities(pair: Pair, context: Context) -> str:
-    odds = pair.posterior
-    return (
-        f"P(worse / within {numbers.margin(context.rope, context.metric)} / better) = "
-        f"{odds.worse:.3f} / {odds.equivalent:.3f} / {odds.better:.3f}, unadjusted"
-    )
-
-
-# --- protocol ---------------------------------------------------------------------------------
 
 
 def protocol(shared: Protocol, edition: str) -> str:
@@ -164,22 +127,16 @@ def splits_of(folds: int, repeats: int) -> str:
 
 def training(settings: Training) -> str:
     """The training settings that decide a result, as a phrase."""
-    same = "the same initial weights" if settings.same_init else "new initial weights"
+    optimizer = settings.optimizer.model_dump(mode="json", exclude={"name"})
+    shown = ", ".join(f"{key} {value}" for key, value in sorted(optimizer.items()) if value)
     phrases = (
         f"{settings.epochs} epochs in batches of {settings.batch_size}",
-        optimizer(settings.optimizer),
+        f"{settings.optimizer.name} ({shown})",
         "reshuffled every epoch" if settings.shuffle else "rows in file order",
-        f"{same} in every split",
+        f"{'the same' if settings.same_init else 'new'} initial weights in every split",
         PREPROCESSING[settings.preprocessing],
     )
     return ", ".join(phrases)
-
-
-def optimizer(settings: Optimizer) -> str:
-    """An optimizer with the settings that are not zero: `sgd (lr 0.01, momentum 0.8)`."""
-    tree = settings.model_dump(mode="json", exclude={"name"})
-    shown = [f"{key} {value}" for key, value in sorted(tree.items()) if value]
-    return f"{settings.name} ({', '.join(shown)})"
 
 
 def marked(text: str, synthetic: bool) -> str:

@@ -1,7 +1,6 @@
 """What training splits again gave, for a terminal."""
 
 import math
-from collections.abc import Iterator
 
 from foldwise.engine.verification import Difference, Verification
 from foldwise.numerics.split import split_name
@@ -20,7 +19,17 @@ def text(verification: Verification) -> str:
     result = f"{differ} of {len(places)} differ" if differ else "the same to the byte"
     lines = [f"{verification.variant}: {what} trained again: {result}"]
     if differ:
-        lines += [*map(_difference, verification.differences), *_reasons(verification)]
+        lines += map(_difference, verification.differences)
+        lines += [
+            f"  {name}: {there[:16] or 'not recorded'} in run.json, "
+            f"{here[:16] or 'not recorded'} here"
+            for name, (there, here) in verification.changed.items()
+        ]
+        if not verification.changed:
+            lines.append(
+                "  nothing that run.json records is different here: the file, the machine or "
+                "foldwise is at fault"
+            )
     return "\n".join(lines)
 
 
@@ -40,14 +49,3 @@ def _difference(difference: Difference) -> str:
 
 def _score(name: str, value: float) -> str:
     return percent(value, 2) if name.endswith("accuracy") else number(value, 6)
-
-
-def _reasons(verification: Verification) -> Iterator[str]:
-    if not verification.changed:
-        yield (
-            "  nothing that run.json records is different here: the file, the machine or foldwise "
-            "is at fault"
-        )
-    for name, (there, here) in verification.changed.items():
-        shown = [value[:16] or "not recorded" for value in (there, here)]
-        yield f"  {name}: {shown[0]} in run.json, {shown[1]} here"
