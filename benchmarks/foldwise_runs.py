@@ -20,6 +20,7 @@ from foldwise.core.environment import Environment
 from foldwise.datasets.prepared import Dataset
 from foldwise.engine import cross_validation
 from foldwise.engine.learners import Learner, learner_of
+from foldwise.engine.mlp import Chunk
 from foldwise.engine.store import Store
 from foldwise.numerics.split import Split
 from foldwise.results.runs import Run
@@ -141,14 +142,14 @@ def _training(variant: Variant, plan: Sequence[Split], data: Dataset) -> "partia
     """The training of a plan in this process, ready to start."""
     torch.set_num_threads(1)
     learner = learner_of(variant)
-    learner.prepare(data, "cpu")
+    learner.prepare("cpu")
     return partial(_train, learner, learner.plan(plan, data, "cpu"), data)
 
 
-def _train(learner: Learner, chunks: Sequence[Sequence[Split]], data: Dataset) -> None:
+def _train(learner: Learner, chunks: Sequence[Chunk], data: Dataset) -> None:
     with threadpool_limits(1):
         for chunk in chunks:
-            learner.train(chunk, data, "cpu", lambda models: None, lambda recorded: None)
+            learner.train(chunk, data, "cpu", lambda said: None)
 
 
 # --- a GPU ------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ def main(name: str) -> None:
 
     variant, environment = config.load().variant(name), Environment.read()
     (task,), store = tasks.load([variant], executors.choose_device(environment)), Store(Path())
+    tasks.check_room([task], store, paths.run(name))
     with Recorder(paths.journal(name)) as journal:
         run = run_of(task, environment, journal, store)
         manifest = write_run(paths.run(name), run)

@@ -266,7 +266,7 @@ def write_variant(root: Path, variant: Variant, plan: Plan = TINY, **changes: An
     """Write a variant's run folder and its evaluation, in place of what is there."""
     made = run(variant, plan, **changes)
     metric = plan.config.study(variant.study).comparison.metric
-    write_run(root / paths.run(variant.name), made)
+    made = replace(made, manifest=write_run(root / paths.run(variant.name), made))
     write_evaluation(root, evaluation.evaluate(made, metric))
     return made
 

@@ -99,7 +99,7 @@ def train(root: Path, variant: Variant) -> Dataset:
     data = pictures() if variant.dataset == "pictures" else rows()
     here = Environment(workers=1, device="cpu")
     run = cross_validate(variant, data, split_table(data.y, variant.cv), "5" * 64, here)
-    write_run(root / paths.run(variant.name), run)
+    run = replace(run, manifest=write_run(root / paths.run(variant.name), run))
     write_evaluation(root, evaluation.evaluate(run))
     return data
 

@@ -30,7 +30,6 @@ from foldwise.engine.cross_validation import cross_validate
 from foldwise.results.runs import (
     MANIFEST,
     RunFolder,
-    as_json,
     is_refit,
     probabilities,
     write_run,
@@ -219,7 +218,7 @@ def test_a_variant_that_is_not_trained_yet(root: Path) -> None:
 def test_a_variant_that_failed(root: Path, tmp_path: Path) -> None:
     reason = {"status": "failed", "reason": "the loss is NaN in epoch 3"}
     manifest = RunFolder(root / paths.run("table")).manifest.model_copy(update=reason)
-    files.write_json(tmp_path / paths.run("table") / MANIFEST, as_json(manifest))
+    files.write_record(tmp_path / paths.run("table") / MANIFEST, manifest)
     with pytest.raises(ResultsError, match="NaN in epoch 3; it has no network"):
         prediction.predictor("table", tmp_path, HERE)
 

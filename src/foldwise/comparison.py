@@ -64,6 +64,7 @@ def compare_study(study: Study, results: Mapping[str, Result]) -> Comparison:
             training=study.training,
         ),
         variants={name: _summary(result.metrics) for name, result in results.items()},
+        metrics={name: r.evaluation.digest for name, r in results.items() if r.evaluation.digest},
         pairs=[
             decided(study, answer, next(adjusted)) if isinstance(answer, Pair) else answer
             for answer in answers
@@ -275,6 +276,8 @@ def _check_scores(study: Study, result: Result, name: str) -> None:
 
 def _check_run(study: Study, result: Result, run: RunFolder) -> None:
     """That the scores are those of the run, and the run is one of the study."""
+    if result.stale:
+        raise ComparisonError(result.stale)
     variant = run.manifest.variant
     for what, found, expected in (
         ("study", variant.study, study.name),

@@ -1,13 +1,14 @@
 """Predictions → metrics: how well one variant did, with its spread and its protocol."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import cast
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from foldwise import statistics
+from foldwise.core.config import MetricName
 from foldwise.core.errors import ResultsError
 from foldwise.core.files import short
 from foldwise.metrics import METRICS, Rows, confusion, row_accuracy
@@ -24,7 +25,7 @@ from foldwise.results.evaluations import (
 from foldwise.results.runs import Manifest, Place, Run, RunFolder, probabilities
 
 
-def evaluate(run: Run | RunFolder, metric: str = "accuracy") -> Evaluation:
+def evaluate(run: Run | RunFolder, metric: MetricName = "accuracy") -> Evaluation:
     """Metrics, and scores per split, of one variant's run.
 
     `recall` is over the held-out rows of all repeats together: with r repeats every row counts
@@ -39,25 +40,33 @@ def evaluate(run: Run | RunFolder, metric: str = "accuracy") -> Evaluation:
         ResultsError: the tables do not belong to the manifest (other splits, rows or classes), or
             the primary metric cannot be computed; it names the split.
     """
-    metrics = _identity(run.manifest, metric)
-    if not metrics.complete:
-        return Evaluation(metrics, pd.DataFrame(columns=COLUMNS, dtype=np.float64))
+    facts, name = _facts(run.manifest), run.manifest.variant.name
+    if not run.manifest.complete:
+        failed = Metrics(**facts, metric=metric)
+        return Evaluation(failed, pd.DataFrame(columns=COLUMNS, dtype=np.float64))
     _check(run)
     held_out = _by_split(run.predictions)
     missing = _missing(held_out)
     if metric in missing:
-        raise ResultsError(f"{metrics.variant}: no {METRICS[metric].title}: {missing[metric]}")
-    scores = _split_scores(run, held_out)
-    results = {
-        "splits": len(scores),
-        "rows": int(run.predictions["row"].nunique()),
-        "split_digest": split_digest(run.predictions),
-        "scores": _summaries(scores, run.manifest.variant.cv.folds, metric, missing),
-        "missing": missing,
-        "recall": _recall(run.manifest, run.predictions),
-        "test": _test(run.test_predictions) if len(run.test_predictions) else None,
-    }
-    return Evaluation(metrics.model_copy(update=results | _training(run.history)), scores)
+        raise ResultsError(f"{name}: no {METRICS[metric].title}: {missing[metric]}")
+    scores, folds = _split_scores(run, held_out), run.manifest.variant.cv.folds
+    metrics = Metrics(
+        **facts,
+        **_training(run.history),
+        metric=metric,
+        splits=len(scores),
+        rows=int(run.predictions["row"].nunique()),
+        split_digest=split_digest(run.predictions),
+        scores={
+            name: _summary(scores[name], folds if name == metric else None)
+            for name in METRICS
+            if name not in missing
+        },
+        missing=missing,
+        recall=_recall(run.manifest, run.predictions),
+        test=_test(run.test_predictions) if len(run.test_predictions) else None,
+    )
+    return Evaluation(metrics, scores)
 
 
 def split_digest(predictions: pd.DataFrame) -> str:
@@ -73,18 +82,19 @@ def split_digest(predictions: pd.DataFrame) -> str:
     return short(hashlib.sha256(np.ascontiguousarray(content).data).hexdigest())
 
 
-def _identity(manifest: Manifest, metric: str) -> Metrics:
-    return Metrics(
-        variant=manifest.variant.name,
-        study=manifest.variant.study,
-        edition=manifest.dataset.edition,
-        synthetic=manifest.dataset.synthetic,
-        data_digest=short(manifest.dataset.digest),
-        numerics=manifest.numerics,
-        status=manifest.status,
-        reason=manifest.reason,
-        metric=metric,
-    )
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    """What metrics say of their run."""
+    return {
+        "variant": manifest.variant.name,
+        "study": manifest.variant.study,
+        "edition": manifest.dataset.edition,
+        "synthetic": manifest.dataset.synthetic,
+        "data_digest": short(manifest.dataset.digest),
+        "run_digest": manifest.digest if manifest.files else None,
+        "numerics": manifest.numerics,
+        "status": manifest.status,
+        "reason": manifest.reason,
+    }
 
 
 # --- scores per split -------------------------------------------------------------------------
@@ -115,10 +125,8 @@ def _split_scores(run: Run | RunFolder, held_out: Mapping[Place, Rows]) -> pd.Da
 
 def _by_split(table: pd.DataFrame) -> dict[Place, Rows]:
     """The rows of every split, in the order of (repeat, fold)."""
-    return {
-        (int(repeat), int(fold)): _rows(rows)
-        for (repeat, fold), rows in cast(Iterable[tuple[Place, pd.DataFrame]], table.groupby(SPLIT))
-    }
+    groups: Any = table.groupby(SPLIT)
+    return {(int(repeat), int(fold)): _rows(rows) for (repeat, fold), rows in groups}
 
 
 def _rows(table: pd.DataFrame) -> Rows:
@@ -137,21 +145,10 @@ def _missing(held_out: Mapping[Place, Rows]) -> dict[str, str]:
 
 def _test_accuracies(test_predictions: pd.DataFrame) -> "pd.Series[float]":
     right = row_accuracy(*_rows(test_predictions))
-    scored = test_predictions[SPLIT].assign(test_accuracy=right)
-    return scored.groupby(SPLIT)["test_accuracy"].mean()
+    return test_predictions.assign(test_accuracy=right).groupby(SPLIT)["test_accuracy"].mean()
 
 
 # --- parts of the metrics ---------------------------------------------------------------------
-
-
-def _summaries(
-    scores: pd.DataFrame, folds: int, primary: str, missing: Mapping[str, str]
-) -> dict[str, Score]:
-    return {
-        name: _summary(scores[name], folds if name == primary else None)
-        for name in METRICS
-        if name not in missing
-    }
 
 
 def _summary(values: "pd.Series[float]", folds: int | None) -> Score:
@@ -164,18 +161,14 @@ def _summary(values: "pd.Series[float]", folds: int | None) -> Score:
     return Score(mean=mean, sd_over_splits=sd, se_corrected=error, ci95_low=low, ci95_high=high)
 
 
-def _training(history: pd.DataFrame) -> dict[str, object]:
+def _training(history: pd.DataFrame) -> dict[str, Any]:
     """Training scores after the last epoch, and their gap to those of the held-out rows."""
-    mean = _last_epoch(history).mean()
+    mean = {name: float(value) for name, value in _last_epoch(history).mean().items()}
     gap = Gap(
-        accuracy=float(mean["train_accuracy"] - mean["validation_accuracy"]),
-        loss=float(mean["validation_loss"] - mean["train_loss"]),
+        accuracy=mean["train_accuracy"] - mean["validation_accuracy"],
+        loss=mean["validation_loss"] - mean["train_loss"],
     )
-    return {
-        "train_accuracy": float(mean["train_accuracy"]),
-        "train_loss": float(mean["train_loss"]),
-        "gap": gap,
-    }
+    return {name: mean[name] for name in ("train_accuracy", "train_loss")} | {"gap": gap}
 
 
 def _last_epoch(history: pd.DataFrame) -> pd.DataFrame:
@@ -189,12 +182,8 @@ def _last_epoch(history: pd.DataFrame) -> pd.DataFrame:
 def _recall(manifest: Manifest, predictions: pd.DataFrame) -> dict[str, float]:
     """Share of each class's rows that were predicted as it; classes without rows are left out."""
     counts = confusion(*_rows(predictions))
-    totals = counts.sum(axis=1)
-    return {
-        name: float(counts[k, k] / totals[k])
-        for k, name in enumerate(manifest.dataset.class_names)
-        if totals[k]
-    }
+    totals, names = counts.sum(axis=1), manifest.dataset.class_names
+    return {name: float(counts[k, k] / totals[k]) for k, name in enumerate(names) if totals[k]}
 
 
 def _test(test_predictions: pd.DataFrame) -> OnTestRows:
@@ -219,25 +208,22 @@ def _check(run: Run | RunFolder) -> None:
     cv, classes = manifest.variant.cv, len(manifest.dataset.class_names)
     splits = {(r, f) for r in range(cv.repeats) for f in range(cv.folds)}
     with_refit = splits | {(REFIT, REFIT)}
-    tested = with_refit if len(run.test_predictions) else set()
+    rows, problem = run.predictions[["repeat", "row"]], ""
     for kind, table, expected in (
         ("predictions", run.predictions, splits),
         ("history", run.history, with_refit),
-        ("test predictions", run.test_predictions, tested),
+        ("test predictions", run.test_predictions, with_refit),
     ):
-        if set(zip(table["repeat"], table["fold"], strict=True)) != expected:
-            raise _mismatch(manifest, f"the splits in its {kind}")
-    rows = run.predictions[["repeat", "row"]]
+        found = set(zip(table["repeat"], table["fold"], strict=True))
+        if found != expected and (found or kind != "test predictions"):
+            problem = problem or f"the splits in its {kind}"
     if rows.duplicated().any() or len(rows) != cv.repeats * rows["row"].nunique():
-        raise _mismatch(manifest, "the rows in its predictions (each once in every repeat)")
-    for table in (run.predictions, run.test_predictions):
-        if probabilities(table).shape[1] != classes:
-            raise _mismatch(manifest, "the classes in its predictions")
-
-
-def _mismatch(manifest: Manifest, what: str) -> ResultsError:
-    name = manifest.variant.name
-    return ResultsError(
-        f"{name}: {what} are not those of its manifest; "
-        f"`dvc repro --force --single-item train@{name}` trains it again"
-    )
+        problem = problem or "the rows in its predictions (each once in every repeat)"
+    if any(probabilities(t).shape[1] != classes for t in (run.predictions, run.test_predictions)):
+        problem = problem or "the classes in its predictions"
+    if problem:
+        name = manifest.variant.name
+        raise ResultsError(
+            f"{name}: {problem} are not those of its manifest; "
+            f"`dvc repro --force --single-item train@{name}` trains it again"
+        )

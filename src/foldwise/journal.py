@@ -12,45 +12,37 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from foldwise.core.errors import DamagedError
 from foldwise.numerics.outcomes import Recorded
-from foldwise.results.runs import Facts, Manifest, Status, as_json, manifest_of
+from foldwise.results.runs import Facts, Manifest, Status, manifest_of
 
 RUNNING, KILLED = "running", "killed"
 
 
 @dataclass(frozen=True)
 class Journal:
-    """What a journal says.
+    """What a journal says: the manifest without the digests of files, and facts of the start.
 
-    Attributes:
-        manifest: of the run that is to be, without the digests of its files.
-        facts: those known at the start.
-        epochs: in the order of writing.
-        status: "running"; "complete" or "failed", as in run.json, once the run folder is there;
-            "killed" if the training ended before that.
-        size: bytes of the header and the epochs.
+    The status is "running"; "complete" or "failed", as in run.json, once the run folder is there;
+    "killed" if the training ended before that.
     """
 
     manifest: Manifest
     facts: Facts
-    epochs: list[Recorded]
+    epochs: list[Recorded]  # in the order of writing
     status: str
-    size: int
+    size: int  # bytes of the header and the epochs
 
 
 class Recorder:
-    """Writes the journal of one training, in place of the last one's.
+    """Writes the journal of one training, in place of the last one's; without a path, nothing.
 
     A failure (disk full, folder read-only) is reported once and never stops the training.
-
-    Args:
-        path: the file; None writes nothing.
     """
 
     def __init__(self, path: Path | None):
@@ -66,7 +58,8 @@ class Recorder:
 
     def begin(self, manifest: Manifest, facts: Facts) -> None:
         """Write the header."""
-        self._write({"manifest": as_json(manifest), "facts": facts.model_dump(exclude_none=True)})
+        header = {"manifest": manifest.model_dump(mode="json")}
+        self._write({**header, "facts": facts.model_dump(exclude_none=True)})
 
     def record(self, recorded: Recorded) -> None:
         """Write an epoch of a chunk."""
@@ -97,14 +90,9 @@ class Recorder:
 
 
 def read(path: Path, known: Journal | None = None) -> Journal | None:
-    """A journal as far as it is written.
+    """A journal as far as it is written; of what is known only what is new is read.
 
-    Args:
-        path: the file.
-        known: what it said before; only what is new is read.
-
-    Returns:
-        None where there is no journal yet, or one that another foldwise wrote.
+    None where there is no journal yet, or one that another foldwise wrote.
     """
     try:
         with path.open("rb") as file:
@@ -119,8 +107,11 @@ def read(path: Path, known: Journal | None = None) -> Journal | None:
     except OSError:
         return None
     lines = parse(content)
-    epochs = list(_recorded(lines))
-    ended = [line["status"] for line in lines if "status" in line]
+    try:
+        epochs = [_recorded(**line) for line in lines if "epoch" in line]
+        ended = [line["status"] for line in lines if "status" in line]
+    except (TypeError, ValueError):
+        return None
     return replace(
         known,
         epochs=known.epochs + epochs,
@@ -150,11 +141,8 @@ def _begun(header: bytes, path: Path) -> Journal | None:
         return None
 
 
-def _recorded(lines: list[dict[str, Any]]) -> Iterator[Recorded]:
-    for line in lines:
-        if "epoch" in line:
-            places = [(repeat, fold) for repeat, fold in line["splits"]]
-            yield Recorded(places, line["epoch"], line["finished"], line["metrics"])
+def _recorded(splits: list[list[int]], **more: Any) -> Recorded:
+    return Recorded([(repeat, fold) for repeat, fold in splits], **more)
 
 
 def _new(path: Path) -> int:

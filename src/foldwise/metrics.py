@@ -21,26 +21,19 @@ Unit = Literal["share", "nats", ""]  # a share is shown in percent, its differen
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of predictions.
+    """A score of predictions: labels (n,) and probabilities (n, K) → a number.
 
-    Attributes:
-        name: in params.yaml, in files, in MLflow.
-        title: in a sentence.
-        unit: of its values.
-        direction: 1 where more is better, -1 where less is.
-        score: labels (n,) and probabilities (n, K) → the score.
-        pooled: whether the rows of a repeat are scored together, because the score of one fold
-            is not a fair part of the whole; the jackknife then shares it among the folds.
-        every_class: whether it needs rows of every class.
+    The rows of a repeat are scored together (`pooled`) where the score of one fold is not a fair
+    part of the whole; the jackknife then shares it among the folds.
     """
 
-    name: str
-    title: str
+    name: str  # in params.yaml, in files, in MLflow
+    title: str  # in a sentence
     unit: Unit
-    direction: Literal[1, -1]
+    direction: Literal[1, -1]  # 1 where more is better
     score: Scorer
     pooled: bool = False
-    every_class: bool = False
+    every_class: bool = False  # whether it needs rows of every class
 
     def problem(self, labels: np.ndarray, classes: int) -> str:
         """Why it cannot be computed on rows with these labels (n,); "" where it can."""
@@ -164,18 +157,14 @@ def _average_precision(positive: np.ndarray, score: np.ndarray) -> float:
     return float((gained * hits / claimed).sum())
 
 
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric("accuracy", "accuracy", "share", 1, _mean(row_accuracy)),
-        Metric("log_loss", "log-loss", "nats", -1, _mean(row_log_loss)),
-        Metric("brier", "Brier score", "", -1, _mean(row_brier)),
-        Metric("balanced_accuracy", "balanced accuracy", "share", 1, balanced_accuracy),
-        Metric("roc_auc", "ROC AUC", "", 1, roc_auc, every_class=True),
-        Metric(
-            "average_precision", "average precision", "", 1, average_precision, every_class=True
-        ),
-        Metric("f1_macro", "macro F1", "", 1, f1_macro, pooled=True),
-        Metric("matthews", "Matthews correlation", "", 1, matthews, pooled=True),
-    )
-}
+_ALL = (
+    Metric("accuracy", "accuracy", "share", 1, _mean(row_accuracy)),
+    Metric("log_loss", "log-loss", "nats", -1, _mean(row_log_loss)),
+    Metric("brier", "Brier score", "", -1, _mean(row_brier)),
+    Metric("balanced_accuracy", "balanced accuracy", "share", 1, balanced_accuracy),
+    Metric("roc_auc", "ROC AUC", "", 1, roc_auc, every_class=True),
+    Metric("average_precision", "average precision", "", 1, average_precision, every_class=True),
+    Metric("f1_macro", "macro F1", "", 1, f1_macro, pooled=True),
+    Metric("matthews", "Matthews correlation", "", 1, matthews, pooled=True),
+)
+METRICS = {metric.name: metric for metric in _ALL}

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from foldwise.core import config, paths
 from foldwise.core.environment import Environment, without_telemetry
 from foldwise.core.errors import DataError, ResultsError
-from foldwise.engine.learners import networks
+from foldwise.engine.learners import network as network_of
 from foldwise.numerics.split import REFIT
 from foldwise.results.runs import RunFolder
 from foldwise.tracking.place import CHAMPION
@@ -120,7 +120,7 @@ def _of_run(run: RunFolder) -> Predictor:
     manifest, name = run.manifest, run.path.name
     if not manifest.complete:
         raise ResultsError(f"{run.path}: {manifest.reason}; it has no network to ask")
-    network = networks(manifest, run.weights)[manifest.splits.index((REFIT, REFIT))]
+    network = network_of(manifest, run.weights, manifest.splits.index((REFIT, REFIT)))
 
     def predict(rows: np.ndarray) -> np.ndarray:
         with torch.no_grad():

@@ -1,8 +1,12 @@
 """`foldwise train` and `foldwise verify`: what they train, say and leave."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from disks import read_only, small_disk
 from fabricate import TINY
 from projects import rows
 from shell import Run
@@ -17,6 +21,7 @@ from foldwise.engine.store import Store
 from foldwise.results.runs import RunFolder, write_run
 from foldwise.splits import split_table
 
+STAGE = Path(__file__).parents[2] / "pipeline/train.py"
 HERE = Environment(workers=1, device="cpu")
 NAMES = ("tiny-plain", "tiny-dropout")
 
@@ -73,6 +78,55 @@ def test_an_error_says_what_to_do(foldwise: Run) -> None:
     done = foldwise("train")  # pictures are not prepared
     assert done.status == 1
     assert "`dvc repro prepare@pictures` makes it" in done.err
+
+
+# --- disks ------------------------------------------------------------------------------------
+
+
+def stage(root: Path) -> "subprocess.CompletedProcess[str]":
+    """`dvc repro train@tiny-plain`, as DVC runs it."""
+    command = [sys.executable, str(STAGE), "tiny-plain"]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+def test_the_stage_looks_at_its_folder_before_it_trains(root: Path) -> None:
+    folder = root / paths.run("tiny-plain")
+    folder.mkdir(parents=True)
+    with read_only(root / paths.RUNS):
+        done = stage(root)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("error: runs/tiny-plain: cannot be written (Read-only file")
+        assert "\n" not in done.stderr.strip()
+    assert Store(root).kept() == {}
+    assert not (root / paths.journal("tiny-plain")).exists()
+    assert stage(root).returncode == 0
+    RunFolder(folder).check()
+
+
+def test_a_full_disk_is_said_before_anything_trains(root: Path, foldwise: Run) -> None:
+    with small_disk(root / ".foldwise", kib=64) as disk:
+        (disk / "other").write_bytes(bytes(60_000))
+        done = foldwise("train", "tiny-plain")
+        assert done.status == 1
+        assert "splits: this needs about 83 KiB, and 4 KiB are free; make room" in done.err
+        assert list(disk.rglob("*.jsonl")) == []
+        (disk / "other").unlink()
+        assert foldwise("train", "tiny-plain").status == 1  # 64 KiB are too few
+    assert foldwise("train", "tiny-plain").status == 0
+
+
+def test_a_run_that_does_not_fit_leaves_the_old_one(root: Path, foldwise: Run) -> None:
+    """The disk is full when all is trained: the run that was there is there."""
+    with small_disk(root / paths.RUNS, kib=256) as disk:
+        assert stage(root).returncode == 0
+        before = {path.name: path.read_bytes() for path in (disk / "tiny-plain").iterdir()}
+        (disk / "other").write_bytes(bytes(os.statvfs(disk).f_bavail * 4096 - 20_000))
+        text = (root / paths.PARAMS).read_text().replace("lr: 0.1", "lr: 0.2")
+        (root / paths.PARAMS).write_text(text)
+        done = stage(root)
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert {p.name: p.read_bytes() for p in (disk / "tiny-plain").iterdir()} == before
 
 
 def test_clean_empties_the_store(root: Path, foldwise: Run) -> None:

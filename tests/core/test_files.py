@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from disks import read_only, small_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -283,3 +284,66 @@ def test_digests(tmp_path: Path) -> None:
     assert files.sha256(tmp_path / "empty") == empty
     assert files.short(empty) == "e3b0c44298fc1c14"
     assert files.digest({"b": 1, "a": 2}) == files.digest({"a": 2, "b": 1}) != files.digest({})
+
+
+# --- folders as a whole -----------------------------------------------------------------------
+
+ALL = {"a": b"1" * 2000, "b": b"2" * 2000, "last": b"3"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_files_are_written_together_beside_what_else_there_is(tmp_path: Path) -> None:
+    folder = tmp_path / "deeper" / "folder"
+    files.write_together(folder, ALL)
+    assert contents(folder) == ALL
+    (folder / "other").write_bytes(b"a person's")
+    files.write_together(folder, {**ALL, "a": b"new"})
+    assert contents(folder) == {**ALL, "a": b"new", "other": b"a person's"}
+    assert {(folder / name).stat().st_mode & 0o777 for name in ALL} == {0o644}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_full_disk_leaves_a_folder_as_it_was(tmp_path: Path, linked: bool) -> None:
+    """For real: there is room for the old files and for some of the new ones."""
+    with small_disk(tmp_path / "disk", kib=64) as disk:
+        folder = disk / "folder"
+        files.write_together(folder, ALL)
+        if linked:
+            (tmp_path / "link").symlink_to(folder)
+            folder = tmp_path / "link"
+        big = {"a": b"1", "b": bytes(60_000), "last": b"4"}
+        with pytest.raises(WriteError, match=r": cannot be written \(No space left") as raised:
+            files.write_together(folder, big)
+        assert "nothing that was there has changed" in str(raised.value)
+        assert contents(folder) == ALL
+        files.write_together(folder, {**big, "b": b"2"})
+        assert contents(folder) == {**big, "b": b"2"}
+
+
+def test_room_is_looked_for_before_it_is_needed(tmp_path: Path) -> None:
+    files.check_room(tmp_path / "new" / "folder", 1000)
+    with small_disk(tmp_path / "disk", kib=512) as disk:
+        files.check_room(disk, 400 * 1024)
+        with pytest.raises(
+            WriteError, match=r"disk: this needs about 1.0 MiB, and 512 KiB are free"
+        ):
+            files.check_room(disk, 2**20)
+        assert list(disk.iterdir()) == []
+
+
+def test_a_folder_for_reading_alone_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    files.write_together(folder, ALL)
+    with read_only(folder):
+        for write in (
+            lambda: files.check_room(folder, 1),
+            lambda: files.check_room(folder / "inner", 1),
+            lambda: files.write_together(folder, {"last": b"5"}),
+            lambda: files.write_bytes(folder / "a", b""),
+        ):
+            with pytest.raises(WriteError, match=r"folder.* cannot be written \(Read-only"):
+                write()
+        assert contents(folder) == ALL

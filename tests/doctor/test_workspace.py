@@ -51,6 +51,15 @@ def narrowed(workspace: Project) -> Project:
     return Project(workspace.root, config.parse(WITHOUT_DROPOUT))
 
 
+def test_scores_of_another_training_are_found(workspace: Project) -> None:
+    """As after `dvc repro train@tiny-plain` alone."""
+    variant = workspace.config.variant("tiny-plain")
+    runs.write_run(workspace.root / paths.run("tiny-plain"), fabricate.run(variant, PLAN, seed=1))
+    found = doctor.examine(workspace.root, lambda: None)
+    line = "- metrics/tiny-plain.json: made from another training than runs/tiny-plain/ holds; "
+    assert f"{line}`dvc repro evaluate@tiny-plain` evaluates it again" in texts(found)
+
+
 def texts(findings: Iterable[Finding]) -> list[str]:
     return [f"{'*' if finding.fix else '-'} {finding.text}" for finding in findings]
 

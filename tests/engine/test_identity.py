@@ -50,7 +50,7 @@ def test_rewording_changes_nothing(module: str, room: Path) -> None:
     ("module", "old", "new"),
     [
         ("networks", "MOMENTUM = 0.1", "MOMENTUM = 0.2"),
-        ("losses", "dim=-1", "dim=1"),
+        ("steps", "square().mean(dim=-1)", "square().mean(dim=1)"),
         ("kernels", "SGD, RMSPROP", "RMSPROP, SGD"),
         ("split", "folds != fold", "folds == fold"),
         ("steps", "WARM_UP", "WARMING_UP"),

@@ -1,7 +1,6 @@
 """How splits become chunks, and weights networks."""
 
 import numpy as np
-import pytest
 import torch
 from builders import dataset, variant
 from torch import nn
@@ -35,21 +34,14 @@ def test_parameters_of_one_network() -> None:
     assert Mlp(with_norm).parameters(dataset(classes=3)) == 7 * 5 + 6 * 3 + 4 * 3 + 2 * (5 + 3)
 
 
-def test_networks_are_plain_modules_in_evaluation_mode() -> None:
+def test_a_network_is_a_plain_module_in_evaluation_mode() -> None:
     v, data = variant(network={"hidden_dropout": 0.5}), dataset(classes=3)
     learner = learners.learner_of(v)
     (chunk, *_) = learner.plan(splits_of(split_table(data.y, v.cv)), data, "cpu")
-    trained = learner.train(chunk, data, "cpu", lambda models: None, lambda recorded: None)
-    weights = {
-        name: np.stack([each.weights[name] for each in trained]) for name in trained[0].weights
-    }
-    networks = learner.networks(weights)
-    assert isinstance(networks[0], nn.Module)
-    assert [len(networks), len(networks[1:]), len(list(networks))] == [4, 3, 4]
-    for each, network in zip(trained, networks, strict=True):
+    trained = learner.train(chunk, data, "cpu", lambda said: None)
+    for each in trained:
+        network = learner.network(each.weights)
+        assert isinstance(network, nn.Module)
         with torch.no_grad():
             p = network(torch.from_numpy(data.X[each.split.held_out]))
         np.testing.assert_allclose(p.numpy(), each.held_out, rtol=1e-4, atol=1e-6)
-    assert torch.equal(networks[-1](torch.ones(1, 6)), networks[3](torch.ones(1, 6)))
-    with pytest.raises(IndexError):
-        networks[4]

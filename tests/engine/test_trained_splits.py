@@ -52,7 +52,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     train = mlp.Mlp.train
 
     def counted(self: mlp.Mlp, chunk: Any, *more: Any) -> Any:
-        places.extend(map(identity.place_of, chunk))
+        places.extend(split.place for split in chunk)
         return train(self, chunk, *more)
 
     monkeypatch.setattr(mlp.Mlp, "train", counted)
@@ -174,7 +174,7 @@ def test_on_a_gpu_the_splits_of_a_chunk_depend_on_each_other(
     assert on_cpu[0].keys.items() <= on_cpu[1].keys.items()
     assert on_gpu[0].keys[0, 0] != on_gpu[1].keys[0, 0]
     whole = max(on_gpu[1].chunks, key=len)
-    known: Any = {identity.place_of(whole[0]): None}
+    known: Any = {whole[0].place: None}
     assert whole not in on_cpu[1].missing(known)
     assert whole in on_gpu[1].missing(known)
 

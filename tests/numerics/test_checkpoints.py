@@ -8,7 +8,7 @@ import torch
 from builders import chunk, dataset, variant
 
 from foldwise.core.config import Variant
-from foldwise.numerics import batches, kernels, training
+from foldwise.numerics import batches, steps, training
 from foldwise.numerics.checkpoints import State
 from foldwise.numerics.outcomes import Trained
 
@@ -66,7 +66,7 @@ def assert_same(a: list[Trained], b: list[Trained]) -> None:
 def test_it_goes_on_to_the_same_bits(name: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the middle of an epoch, and from its end, before it is evaluated."""
     if path == "autograd":
-        monkeypatch.setattr(kernels, "supports", lambda *asked: False)
+        monkeypatch.setattr(steps, "is_compiled", lambda stack: False)
     monkeypatch.setattr(batches, "BLOCK_BYTES", 8 * 6 * 4)  # a batch a block: 4 of an epoch
     v = VARIANTS[name]
     whole = train(v)
@@ -91,12 +91,12 @@ def test_a_second_checkpoint_follows_the_first(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_progress_counts_what_was_taken_before() -> None:
-    v, memory, taken = variant(), Memory(2), list[int]()
+    v, memory, taken = variant(), Memory(2), list[Any]()
     with pytest.raises(StoppedError):
         train(v, memory)
-    training.train(chunk(v, DATA), DATA, progress=taken.append, checkpoints=memory)
+    training.train(chunk(v, DATA), DATA, tell=taken.append, checkpoints=memory)
     models = len(chunk(v, DATA).splits)
-    assert sum(taken) == v.training.epochs * models
+    assert sum(said for said in taken if isinstance(said, int)) == v.training.epochs * models
 
 
 def test_a_state_is_a_copy() -> None:

@@ -13,8 +13,8 @@ from foldwise.core.config import Init
 from foldwise.numerics import diagnostics
 from foldwise.numerics.diagnostics import measure
 from foldwise.numerics.kernels import inspection
-from foldwise.numerics.losses import losses
 from foldwise.numerics.networks import StackedNetwork, initialise
+from foldwise.numerics.steps import losses
 from foldwise.numerics.training import Chunk, train
 
 X = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])

@@ -11,7 +11,7 @@ from numba import njit
 from torch import Tensor
 
 from foldwise.core.config import Init, Variant
-from foldwise.numerics import kernels, losses, networks, products, steps
+from foldwise.numerics import kernels, networks, products, steps
 from foldwise.numerics.batches import Block, Rows
 from foldwise.numerics.lanes import start
 from foldwise.numerics.networks import StackedNetwork
@@ -88,7 +88,7 @@ def assert_same_training(v: Variant, outputs: int) -> None:
     found = logits(seen.rows, seen.chosen)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
     targets, labels = seen.rows.targets_of(seen.chosen), classes(outputs)
-    means = losses.losses(expected, targets, v.training.loss).mean(dim=1)
+    means = steps.losses(expected, targets, v.training.loss).mean(dim=1)
     p = networks.probabilities(expected)
     torch.testing.assert_close(scores(found, targets, labels)[:, 0], means, rtol=1e-9, atol=1e-11)
     correct = (p.argmax(dim=-1) == labels).double().mean(dim=1)

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 from builders import dataset
-from torch import nn
+from hypothesis import example, given
+from hypothesis import strategies as st
+from scipy.stats import binom
+from torch import Tensor, nn
 
 from foldwise.core.config import Init, Network
 from foldwise.numerics import inputs, networks
+from foldwise.numerics.batches import Rows, blocks
 from foldwise.numerics.networks import StackedBatchNorm, StackedNetwork
 from foldwise.numerics.randomness import dropout_mask
 
@@ -52,7 +56,7 @@ def test_unstacked_modules_are_the_ordinary_ones() -> None:
 def test_without_hidden_layers_a_network_is_linear() -> None:
     stack = stack_of(hidden=[])
     assert [type(m).__name__ for m in stack.unstack(1)] == ["Rescale", "Linear"]
-    assert stack.parameters_per_model() == 6 * 4 + 4
+    assert sum(p.numel() for p in stack.parameters()) == 3 * (6 * 4 + 4)
 
 
 def test_models_do_not_touch_each_other() -> None:
@@ -89,16 +93,49 @@ def test_batch_norm_in_evaluation_uses_the_running_statistics() -> None:
     torch.testing.assert_close(norm.eval()(x), expected)
 
 
-def test_dropout_drops_with_p_and_rescales_what_it_keeps() -> None:
+NEAR_ENDS = st.builds(
+    lambda bits, high: 1 - 2.0**-bits if high else 2.0**-bits, st.integers(1, 53), st.booleans()
+)
+RATES = st.floats(0, 1, exclude_min=True, exclude_max=True) | NEAR_ENDS
+
+
+def assert_law(mask: Tensor | None, p: float) -> None:
+    """Each factor is 0 with probability p, else 1 / (1 - p): as often as chance lets it be."""
+    assert mask is not None
+    factor = float(np.float32(1 / (1 - p)))
+    assert set(mask.unique().tolist()) <= {0.0, factor}
+    low, high = binom.ppf([1e-12, 1 - 1e-12], mask.numel(), 1 - p)
+    assert low <= int((mask != 0).sum()) <= high
+
+
+@given(RATES, st.integers(0, 2**32))
+@example(1 - 2.0**-17, 0)  # the nearest multiple of 2**-16 is 1
+@example(math.nextafter(1, 0), 0)
+@example(2.0**-17, 0)
+@example(5e-324, 0)
+@example(0.01, 0)
+@example(0.99, 0)
+def test_dropout_drops_with_p_and_rescales_what_it_keeps(p: float, seed: int) -> None:
+    """At any rate that params.yaml may ask for, to those next to 0 and 1."""
+    streams = [torch.Generator().manual_seed(seed + i) for i in range(2)]
+    mask = dropout_mask(streams, p, rows=199, width=51)
+    assert (mask.shape, mask.dtype) == ((2, 199, 51), torch.float32)
+    assert_law(mask, p)
+
+
+@given(RATES, st.sampled_from(["input_dropout", "hidden_dropout"]))
+def test_the_masks_that_learners_are_given_have_the_rate_of_the_settings(
+    p: float, kind: str
+) -> None:
+    network = Network.model_validate({"hidden": [50, 30], kind: p})
+    stack = StackedNetwork(network, 80, 1, 2)
+    zeros, order = torch.zeros(40, 80), torch.arange(40).expand(2, -1)
+    rows = Rows(zeros, zeros[:, :1], order[0], stack.shift, stack.scale, order)
     streams = [torch.Generator().manual_seed(i) for i in range(2)]
-    mask = dropout_mask(streams, 0.2, rows=400, width=50)
-    assert mask.unique().tolist() == [0.0, pytest.approx(1 / 0.8)]
-    assert mask.shape == (2, 400, 50)
-    n = mask.numel()
-    tolerance = 5 * math.sqrt(0.2 * 0.8 / n)  # five standard errors
-    assert float((mask == 0).float().mean()) == pytest.approx(0.2, abs=tolerance)
-    assert float(mask.mean()) == pytest.approx(1, abs=tolerance / 0.8)
-    assert not torch.equal(mask[0], mask[1])
+    for block in blocks(stack, rows, order, 8, streams):
+        masks = {"input_dropout": block.input_mask, "hidden_dropout": block.mask}
+        assert_law(masks.pop(kind), p)
+        assert [*masks.values()] == [None]
 
 
 def test_dropout_is_off_in_evaluation() -> None:

@@ -47,7 +47,7 @@ def test_autograd_trains_the_same_models_as_the_compiled_step(
     toy = chunk(variant(network=network, training={"epochs": 3}), dataset())
     compiled = train(toy, dataset())
     monkeypatch.setattr(kernels, "functions", None)
-    monkeypatch.setattr(steps, "is_compiled", lambda stack, training: False)
+    monkeypatch.setattr(steps, "is_compiled", lambda stack: False)
     assert_close(compiled, train(toy, dataset()), rtol=1e-4, atol=1e-5)
 
 
@@ -56,14 +56,17 @@ def assert_close(found: list[Trained], expected: list[Trained], rtol: float, ato
         torch.testing.assert_close(one.held_out, other.held_out, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("what", ["ACTIVATIONS", "OPTIMIZERS", "LOSSES"])
-def test_what_the_compiled_step_does_not_support_goes_to_autograd(
-    what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernels, what, ())
-    monkeypatch.setattr(kernels, "functions", None)
-    trained = train(chunk(variant(), dataset()), dataset())
-    assert trained[0].history[-1, 0] < trained[0].history[0, 0]
+def test_losses_are_torchs_own() -> None:
+    functional = torch.nn.functional
+    logits, targets = torch.randn(3, 7, 4), torch.randint(0, 4, (3, 7))
+    expected = functional.cross_entropy(logits.view(-1, 4), targets.view(-1), reduction="none")
+    one_hot = functional.one_hot(targets, 4).float()
+    torch.testing.assert_close(steps.losses(logits, one_hot, "cross_entropy").view(-1), expected)
+    single, y = torch.randn(3, 7, 1), torch.randint(0, 2, (3, 7, 1)).float()
+    expected = functional.binary_cross_entropy_with_logits(single, y, reduction="none")
+    torch.testing.assert_close(steps.losses(single, y, "cross_entropy"), expected.squeeze(-1))
+    expected = functional.mse_loss(torch.sigmoid(single), y, reduction="none")
+    torch.testing.assert_close(steps.losses(single, y, "squared_error"), expected.squeeze(-1))
 
 
 def own_rows(x: Tensor, targets: Tensor) -> tuple[Rows, Tensor]:

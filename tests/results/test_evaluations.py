@@ -24,7 +24,7 @@ from foldwise.results.evaluations import (
 
 NAME = "tiny-plain"
 VARIANT = TINY.config.variant(NAME)
-MADE = evaluate(run(VARIANT, TINY, data={"rows": Data(test_rows=8)}))
+MADE = evaluate(run(VARIANT, TINY, data={"rows": Data(test_rows=8)}))  # of no run folder
 
 
 def write(root: Path, made: Evaluation = MADE) -> tuple[Path, Path]:

@@ -1,7 +1,12 @@
 """Nothing half-written, truncated or flipped is ever accepted."""
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +18,7 @@ from foldwise.core.errors import DamagedError, MissingError, ResultsError, Write
 from foldwise.results import runs
 from foldwise.results.runs import Facts, Run, RunFolder, check_complete, predicted, write_run
 
+ROOT = Path(__file__).parents[2]
 VARIANT = TINY.config.variant("tiny-plain")
 MADE = run(VARIANT, TINY)
 
@@ -60,23 +66,42 @@ def test_writing_again_gives_the_same_bytes(
         assert (tmp_path / "again" / name).read_bytes() == content, name
 
 
-def test_the_manifest_is_written_last(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write over a whole run that is cut short leaves a folder that is not accepted."""
+@pytest.mark.parametrize("calls", range(17))
+def test_a_write_that_is_cut_short_leaves_a_whole_run_or_none(
+    calls: int, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before any of its flushes and renames: 7 files, the folder, 7 renames, the folder."""
+    before, other, count = folder.manifest, run(VARIANT, TINY, seed=1), iter(range(calls))
 
-    def killed(*_: object) -> None:
-        assert not folder.exists
-        raise KeyboardInterrupt
+    def killing(function: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            if next(count, None) is None:
+                raise KeyboardInterrupt
+            return function(*arguments)
 
-    monkeypatch.setattr(files, "write_bytes", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write_run(folder.path, MADE)
-    with pytest.raises(MissingError, match="not complete"):
-        folder.check()
+        return call
+
+    monkeypatch.setattr(os, "fsync", killing(os.fsync))
+    monkeypatch.setattr(Path, "replace", killing(Path.replace))
+    with contextlib.suppress(KeyboardInterrupt):
+        write_run(folder.path, other)
+    monkeypatch.undo()
+    again, files_of_it = RunFolder(folder.path), len(runs.FILES)
+    if calls < files_of_it:
+        again.check()
+        assert again.manifest == before
+    elif calls <= 2 * files_of_it:
+        with pytest.raises(MissingError, match="not complete"):
+            again.check()
+    assert list(folder.path.glob(".*")) == []
+    after = write_run(folder.path, other)
+    RunFolder(folder.path).check()
+    assert RunFolder(folder.path).manifest == after != before
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
-    with pytest.raises(WriteError, match=r"run\.json: cannot be written"):
+    with pytest.raises(WriteError, match=r"runs/tiny-plain: cannot be written"):
         write_run(tmp_path / "runs" / "tiny-plain", MADE)
 
 
@@ -97,12 +122,14 @@ def test_a_damaged_file_is_named(folder: RunFolder, name: str, fault: str) -> No
     assert "`dvc checkout --force train@tiny-plain` restores it" in str(caught.value)
 
 
-@pytest.mark.parametrize("fault", ["cut", "remove"])
+@pytest.mark.parametrize("fault", ["cut", "other", "remove"])
 def test_a_damaged_timeline_is_named(folder: RunFolder, fault: str) -> None:
     """It has no digest: it is no result."""
     path = folder.path / runs.TIMELINE
     if fault == "cut":
-        path.write_bytes(b"PAR1")
+        path.write_bytes(path.read_bytes()[:-20])
+    elif fault == "other":
+        pd.DataFrame({"epoch": [1]}).to_parquet(path)
     else:
         path.unlink()
     for part in ("timeline", "facts"):
@@ -119,10 +146,10 @@ def test_without_its_manifest_a_run_is_not_complete(folder: RunFolder) -> None:
         folder.check()
 
 
-def test_a_damaged_manifest_is_named(folder: RunFolder) -> None:
-    path = folder.path / runs.MANIFEST
-    path.write_text(path.read_text()[:-5])
-    with pytest.raises(DamagedError, match=r"run\.json: damaged .*`dvc checkout --force"):
+@pytest.mark.parametrize("text", ["", "[]", "7", "null", '"run"', '{"schema": 1}', "{}", "\x00"])
+def test_a_damaged_manifest_is_named(folder: RunFolder, text: str) -> None:
+    (folder.path / runs.MANIFEST).write_text(text)
+    with pytest.raises(DamagedError, match=r"run\.json: .*`dvc checkout --force"):
         folder.check()
 
 
@@ -171,3 +198,13 @@ def test_the_predicted_class_is_the_most_probable_one() -> None:
     table = pd.DataFrame({"p0": [0.5, 0.2, 0.2], "p1": [0.5, 0.7, 0.4], "p2": [0.0, 0.1, 0.4]})
     assert predicted(table.assign(probe=9)).tolist() == [0, 1, 1]  # of two that tie the lower
     assert predicted(table.head(0)).tolist() == []
+
+
+@pytest.mark.slow
+def test_dvc_does_not_see_what_is_half_written() -> None:
+    """Nothing runs again because a process was killed."""
+    names = ["runs/a/.a.abcd_123/run.json", "metrics/.a.json.abcd_123", "comparisons/.s.json.abc"]
+    seen = ["runs/a/run.json", "metrics/a.json", "comparisons/s.json"]
+    command = [sys.executable, "-m", "dvc", "check-ignore", *names, *seen]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == names

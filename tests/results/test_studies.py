@@ -1,17 +1,22 @@
 """comparisons/<study>.json, and all of a study's results together."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fabricate import TINY, Cache, lessons, write_comparison
+from fabricate import TINY, Cache, lessons, run, write_comparison
 
+from foldwise.comparison import compare_study
 from foldwise.core import paths
-from foldwise.core.errors import DamagedError, MissingError
+from foldwise.core.errors import DamagedError, MissingError, ResultsError
+from foldwise.evaluation import evaluate
 from foldwise.results.comparisons import Pair, Refused, read_comparison
 from foldwise.results.comparisons import write_comparison as write
-from foldwise.results.runs import MANIFEST
-from foldwise.results.studies import is_whole, read_studies
+from foldwise.results.evaluations import read_result, write_evaluation
+from foldwise.results.runs import MANIFEST, RunFolder, write_run
+from foldwise.results.studies import is_whole, read_studies, stale_results
 
 FAILED = {"pictures-sigmoid": "the loss is not finite in r0-f02 at epoch 2"}
 SMALL = lessons(pictures=100, repeats=1, epochs=3)
@@ -32,7 +37,8 @@ def test_the_file_keeps_its_keys(fabricated: Cache) -> None:
     made = fabricated.shared(SMALL, failed=FAILED)
     tree = json.loads((made.root / paths.comparison("pictures")).read_text())
     assert set(tree) == {
-        "study", "edition", "synthetic", "metric", "rope", "protocol", "variants", "pairs",
+        "study", "edition", "synthetic", "metric", "rope", "protocol", "variants", "metrics",
+        "pairs",
     }  # fmt: skip
     pair, refused, _ = tree["pairs"]
     assert set(refused) == {"a", "b", "kind", "refused"}
@@ -104,6 +110,70 @@ def test_a_study_is_whole_with_every_file(fabricated: Cache, tmp_path: Path, pat
     (made.root / path).unlink()
     assert not is_whole(made.config, "tiny", made.root)
     assert is_whole(made.config, "pictures", made.root)
+
+
+# --- what belongs together --------------------------------------------------------------------
+
+
+def test_scores_of_another_training_are_refused_until_all_is_made_again(
+    fabricated: Cache, tmp_path: Path
+) -> None:
+    """As after `dvc repro train@tiny-plain` alone, and then `evaluate@tiny-plain` alone."""
+    made = fabricated.copy(tmp_path)
+    assert stale_results(made.config, made.root) == []
+    variant = made.config.variant("tiny-plain")
+    trained = run(variant, TINY, seed=1)
+    manifest = write_run(made.root / paths.run("tiny-plain"), trained)
+    assert stale_results(made.config, made.root) == [
+        "metrics/tiny-plain.json: made from another training than runs/tiny-plain/ holds; "
+        "`dvc repro evaluate@tiny-plain` evaluates it again"
+    ]
+    with pytest.raises(ResultsError, match="made from another training"):
+        read_studies(made.config, made.root)
+    assert not is_whole(made.config, "tiny", made.root)
+    assert is_whole(made.config, "pictures", made.root)
+    results = {v.name: read_result(made.root, v.name) for v in made.config.variants_of("tiny")}
+    (refused,) = compare_study(made.config.study("tiny"), results).refused
+    assert "made from another training" in refused.refused
+
+    write_evaluation(made.root, evaluate(replace(trained, manifest=manifest)))
+    assert stale_results(made.config, made.root) == [
+        "comparisons/tiny.json: made from other metrics of tiny-plain than metrics/ holds; "
+        "`dvc repro compare@tiny` compares again"
+    ]
+    with pytest.raises(ResultsError, match="made from other metrics"):
+        read_studies(made.config, made.root)
+
+    write_comparison(made.root, TINY, "tiny")
+    assert stale_results(made.config, made.root) == []
+    assert is_whole(made.config, "tiny", made.root)
+
+
+def test_the_same_training_again_is_the_same_run(fabricated: Cache, tmp_path: Path) -> None:
+    made = fabricated.copy(tmp_path)
+    write_run(made.root / paths.run("tiny-plain"), run(made.config.variant("tiny-plain"), TINY))
+    assert stale_results(made.config, made.root) == []
+    other = {"versions": {"python": "3.99"}}  # decides no bit
+    folder = RunFolder(made.root / paths.run("tiny-plain"))
+    assert folder.manifest.model_copy(update=other).digest == folder.manifest.digest
+
+
+def test_what_says_nothing_is_believed(fabricated: Cache, tmp_path: Path) -> None:
+    """Files of an older foldwise, and of a clone without run folders."""
+    made = fabricated.copy(tmp_path)
+    write_run(
+        made.root / paths.run("tiny-plain"), run(made.config.variant("tiny-plain"), TINY, seed=1)
+    )
+    shutil.rmtree(made.root / paths.RUNS / "tiny-plain")
+    assert stale_results(made.config, made.root) == []
+    for path, key in (
+        (paths.metrics("tiny-plain"), "run_digest"),
+        (paths.comparison("tiny"), "metrics"),
+    ):
+        tree = json.loads((made.root / path).read_text())
+        del tree[key]
+        (made.root / path).write_text(json.dumps(tree))
+    assert stale_results(made.config, made.root) == []
 
 
 def test_a_verdict_can_be_fabricated(fabricated: Cache, tmp_path: Path) -> None:

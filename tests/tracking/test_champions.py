@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fabricate
 import mlflow.pyfunc
 import numpy as np
 import pytest
@@ -19,8 +20,11 @@ from projects import Killed, Project, interrupt, raise_killed, run_of, runs_of, 
 from foldwise.core import git, paths
 from foldwise.core.environment import Environment
 from foldwise.core.errors import ConfigError, TrackingError
+from foldwise.evaluation import evaluate
 from foldwise.results import comparisons
 from foldwise.results.comparisons import Pair, Refused
+from foldwise.results.evaluations import write_evaluation
+from foldwise.results.runs import RunFolder, write_run
 from foldwise.statistics import Verdict
 from foldwise.tracking import champions, place, tracker
 from foldwise.tracking.summary import Summary
@@ -253,6 +257,36 @@ def test_the_champion_follows_the_primary_metric(
     assert float(held.tags["log_loss"]) == pytest.approx(parent["log_loss"], rel=1e-5)
     assert float(held.tags["log_loss_sd"]) > 0
     assert f"Log-loss **{parent['log_loss']:.3f} nats**" in held.description
+
+
+def test_a_training_is_not_joined_with_the_scores_of_another(both: Project) -> None:
+    """`dvc repro train@…` alone, then `foldwise track`: the scores are of the training before."""
+    both.compare(dropout="Helps")
+    both.track()
+    scored = run_of(both, DROPOUT).info.run_id
+    made = fabricate.run(both.config.variant(DROPOUT), TINY, models=True, seed=9)
+    write_run(both.root / paths.run(DROPOUT), made)
+    notes = both.track().notes
+    evaluates = "metrics/tiny-dropout.json: made from another training than runs/tiny-dropout/"
+    assert notes[0].startswith(evaluates)
+    assert "`dvc repro evaluate@tiny-dropout`" in notes[0]
+    new = {
+        run.info.run_id: run
+        for run in runs_of(both)
+        if run.data.tags["variant"] == DROPOUT and run.data.tags["foldwise.current"] == "true"
+    }
+    assert scored not in new
+    for run in new.values():
+        assert not {"accuracy", "log_loss", "brier"} & run.data.metrics.keys()
+    assert "Helps" not in run_of(both, PLAIN).data.tags["mlflow.note.content"]
+    assert versions(both)[2].tags["verdict"] == "not compared"
+    write_evaluation(both.root, evaluate(RunFolder(both.root / paths.run(DROPOUT))))
+    (note, *_) = both.track().notes
+    assert note.startswith("comparisons/tiny.json: made from other metrics of tiny-dropout than")
+    both.compare(dropout="Helps")
+    assert both.track().notes == []
+    assert versions(both)[2].tags["verdict"] == "Helps"
+    assert "Helps" in run_of(both, PLAIN).data.tags["mlflow.note.content"]
 
 
 # --- by hand ----------------------------------------------------------------------------------

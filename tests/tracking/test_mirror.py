@@ -198,14 +198,13 @@ def test_the_marker_has_no_ids_or_times(tracked: tuple[Project, Summary], tmp_pa
 @pytest.mark.parametrize("variant", ["tiny-plain", "tiny-dropout", "pictures-plain"])
 def test_models_predict_what_the_networks_do(loading: Project, variant: str) -> None:
     folder = RunFolder(loading.root / paths.run(variant))
-    networks = learners.networks(folder.manifest, folder.weights)
     for index, (repeat, fold) in list(enumerate(folder.manifest.splits))[-2:]:
         run = run_of(loading, variant, split_name(repeat, fold))
         uri = f"runs:/{run.info.run_id}/model"
         eager, served = mlflow.pytorch.load_model(uri), mlflow.pyfunc.load_model(uri)
         for rows in (1, 7):
             x = torch.randint(0, 256, (rows, *folder.manifest.dataset.shape)).float()
-            expected = networks[index](x)
+            expected = learners.network(folder.manifest, folder.weights, index)(x)
             torch.testing.assert_close(eager(x), expected)
             np.testing.assert_allclose(served.predict(x.numpy()), expected.detach(), rtol=1e-5)
 

@@ -9,6 +9,7 @@ example:
 def run() -> None:
     """Check params.yaml and show what it asks for."""
     from foldwise.core import config
+    from foldwise.engine import limits
 
     settings = config.load()
     for name, study in settings.studies.items():
@@ -19,3 +20,4 @@ def run() -> None:
             f"repeats + refit) = {models} models of {study.training.epochs} epochs on "
             f"'{study.dataset}'"
         )
+    limits.check_settings(settings)

@@ -39,7 +39,7 @@ def run(
     """
     from foldwise.core import config, paths
     from foldwise.core.environment import Environment
-    from foldwise.engine import cross_validation, executors, tasks
+    from foldwise.engine import executors, tasks
     from foldwise.engine.store import Store
     from foldwise.journal import Recorder
 
@@ -49,16 +49,14 @@ def run(
     asked = tasks.load(wanted, device)
     store = Store(Path(), fresh)
     todo = asked if fresh else tasks.adopt(asked, store)
+    tasks.check_room(todo, store)
     with ExitStack() as stack:
-        files = [paths.journal(task.learner.variant.name) for task in todo]
-        journals = [stack.enter_context(Recorder(file)) for file in files]
+        journals = [stack.enter_context(Recorder(paths.journal(task.name))) for task in todo]
         outcomes = tasks.train(todo, environment, store, journals)
-        for task, outcome, journal in zip(todo, outcomes, journals, strict=True):
+        for outcome, journal in zip(outcomes, journals, strict=True):
             journal.end("failed" if outcome.failure else "complete")
             if outcome.failure:
-                variant = task.learner.variant
-                why = cross_validation.reason(variant, outcome.failure)
-                print(f"{variant.name} failed: {why}", file=sys.stderr)
+                print(f"{outcome.task.name} failed: {outcome.reason}", file=sys.stderr)
     tasks.shrink(store, device)
     trained = sum(outcome.trained for outcome in outcomes)
     there = sum(len(outcome.entries) for outcome in outcomes) - trained

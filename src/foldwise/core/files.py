@@ -6,8 +6,9 @@ The only place that writes a file of the project's; everything is written as byt
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -77,9 +78,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write canonical, readable JSON (sorted keys, no NaN); see `write_bytes`."""
+    """Write JSON; see `json_bytes` and `write_bytes`."""
+    write_bytes(path, json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    """Canonical, readable JSON: sorted keys, no NaN."""
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    return f"{text}\n".encode()
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -88,7 +94,12 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def write_table(path: Path, table: "pd.DataFrame", facts: dict[str, Any] | None = None) -> None:
-    """Write a Parquet file, `facts` in its schema's metadata; see `write_bytes`."""
+    """Write a Parquet file; see `table_bytes` and `write_bytes`."""
+    write_bytes(path, table_bytes(table, facts))
+
+
+def table_bytes(table: "pd.DataFrame", facts: dict[str, Any] | None = None) -> bytes:
+    """A Parquet file, `facts` in its schema's metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -98,7 +109,39 @@ def write_table(path: Path, table: "pd.DataFrame", facts: dict[str, Any] | None 
         arrow = arrow.replace_schema_metadata(metadata)
     sink = pa.BufferOutputStream()
     pq.write_table(arrow, sink, compression="zstd")
-    write_bytes(path, sink.getvalue().to_pybytes())
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Put files into a folder, all of them or none; it is not there, or whole, before and after.
+
+    They are flushed to disk before they take their places. The last of them says that all are
+    there: it is taken away first, and comes back last.
+
+    Raises:
+        WriteError: they cannot be written (read-only, disk full); the folder is as it was.
+    """
+    staging, last = None, [*contents][-1]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder))
+        for name, content in contents.items():
+            with (staging / name).open("wb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        (folder / last).unlink(missing_ok=True)
+        _flush_folder(folder)
+        for name in contents:
+            (staging / name).replace(folder / name)
+        _flush_folder(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def remove(path: Path) -> None:
@@ -111,6 +154,34 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def check_room(folder: Path, size: int) -> None:
+    """That a folder, which is made if needed, can be written, and so many bytes are free there.
+
+    Raises:
+        WriteError: it cannot, or they are not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    if free < size:
+        raise WriteError(
+            f"{folder}: this needs about {shown(size)}, and {shown(free)} are free; make room, "
+            "then run the same command again"
+        )
+
+
+def shown(size: int) -> str:
+    """A number of bytes, for people."""
+    for unit, bytes_of_it in (("GiB", 2**30), ("MiB", 2**20)):
+        if size >= bytes_of_it:
+            return f"{size / bytes_of_it:,.1f} {unit}"
+    return f"{size / 2**10:,.0f} KiB"
 
 
 def unwritable(path: Path, error: OSError) -> WriteError:

@@ -2,12 +2,17 @@
 
 import argparse
 import gc
+import io
 import multiprocessing
 import os
 import signal
+import socket
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from types import FrameType
 from typing import NoReturn
@@ -42,14 +47,49 @@ def exit_after(
 ) -> NoReturn:
     """Do the work, then exit with its status, 0 by `done`; `endings` says which there are."""
     without_telemetry()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of whatever the terminal has no sign for
+        sys.stdout.reconfigure(errors="backslashreplace")
     # What libraries say to those who write programs, nobody who runs one can act on.
     warnings.filterwarnings("ignore", module="(?!foldwise)")
     # Seldom: what is imported is no garbage, and each search for garbage goes through all of it.
     gc.set_threshold(100_000, 50, 100)
     signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, _stop)
     if status := status_of(choose_target) or status_of(work):
         sys.exit(status)
     done(0)
+
+
+@contextmanager
+def ending_within(seconds: float) -> Iterator[None]:
+    """After a signal during the block, this process ends so soon, even in a long compiled step.
+
+    Python handles a signal between two instructions of its own. Where none comes in time, a thread
+    ends the process, with the status that the signal would have given. Start no process in the
+    block by forking: its signals would count as this one's.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours, signals = socket.socketpair()
+    signals.setblocking(False)
+
+    def watch() -> None:
+        with ours:
+            if number := ours.recv(1):
+                time.sleep(seconds)
+                os._exit(128 + number[0])
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    before = signal.set_wakeup_fd(signals.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        signals.close()
+        thread.join(0.1)
 
 
 def exit_with_parent() -> None:

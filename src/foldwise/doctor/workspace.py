@@ -31,6 +31,7 @@ from foldwise.datasets.transfer import is_address
 from foldwise.doctor.findings import Finding, Fix
 from foldwise.engine.store import Store
 from foldwise.results.runs import RunFolder
+from foldwise.results.studies import stale_results
 
 ROOM = 2**30  # bytes on a disk, below which something is likely to fail
 ROUNDS = 3  # of fixing: one remedy can bring something to light, as the files of a deleted run
@@ -64,6 +65,7 @@ def examine(root: Path, track: Fix, variables: Mapping[str, str] = os.environ) -
     except ConfigError as error:
         return [*findings, *(Finding(line) for line in _relative(error, root).splitlines())]
     findings += [*stale_entries(root), *orphans(root, settings), *damaged(root, settings)]
+    findings += [Finding(line) for line in stale_results(settings, root)]
     environment.without_telemetry()
     from foldwise.doctor import store
 

@@ -1,6 +1,7 @@
 """Train one variant on all splits of its study, and put the run together."""
 
 import time
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -8,13 +9,10 @@ from foldwise.core.config import Variant
 from foldwise.core.environment import Environment
 from foldwise.datasets.prepared import Dataset
 from foldwise.engine import executors, tables, tasks
-from foldwise.engine.identity import place_of
 from foldwise.engine.store import Entry, Store
-from foldwise.engine.tasks import Task
+from foldwise.engine.tasks import Outcome, Task
 from foldwise.journal import Recorder
-from foldwise.numerics.outcomes import DivergedError
-from foldwise.numerics.split import split_name
-from foldwise.results.runs import CURVES, Facts, Run
+from foldwise.results.runs import Run
 
 
 def cross_validate(
@@ -42,7 +40,7 @@ def cross_validate(
         The run. One whose loss stopped being finite has status "failed" and the reason.
 
     Raises:
-        TrainingError: a worker died, or the device is not there.
+        TrainingError: a worker died, the device is not there, or memory is short.
         WriteError: a result cannot be kept in the store.
     """
     task = tasks.task(variant, dataset, table, split_digest, executors.choose_device(environment))
@@ -58,23 +56,18 @@ def run_of(
     """The run of a task; see `cross_validate`."""
     (outcome,) = tasks.train([task], environment, store, [journal or Recorder(None)])
     if outcome.failure is not None:
-        return _failed(task, outcome.facts, outcome.failure)
-    return _complete(task, [outcome.entries[place_of(split)] for split in task.splits])
+        return _failed(task, outcome)
+    return _complete(task, [outcome.entries[split.place] for split in task.splits])
 
 
-def reason(variant: Variant, error: DivergedError) -> str:
-    """Why a training failed, for people."""
-    optimizer = variant.training.optimizer
-    return (
-        f"{variant.name}, {split_name(error.repeat, error.fold)}, epoch {error.epoch}: the "
-        f"training loss is {error.loss} with {optimizer.name}, lr {optimizer.lr}; "
-        "try a smaller lr"
-    )
-
-
-def _complete(task: Task, entries: list[Entry]) -> Run:
-    """The run of results in the order of the splits."""
+def _complete(task: Task, entries: Sequence[Entry]) -> Run:
+    """The run of results in the order of the splits; facts are of the latest training."""
     trained = [entry.trained for entry in entries]
+    facts = max((entry.facts for entry in entries), key=lambda facts: facts.started)
+    known = {
+        "finished": max(float(each.finished[-1]) for each in trained),
+        "peak_memory_bytes": max(entry.facts.peak_memory_bytes or 0 for entry in entries),
+    }
     return Run(
         manifest=task.manifest(),
         history=tables.history(trained),
@@ -83,32 +76,22 @@ def _complete(task: Task, entries: list[Entry]) -> Run:
         diagnostics=tables.diagnostics(trained),
         weights=tables.weights(trained),
         timeline=tables.timeline(trained),
-        facts=_facts(entries),
+        facts=facts.model_copy(update=known),
     )
 
 
-def _facts(entries: list[Entry]) -> Facts:
-    """Of the training that gave the last of the results."""
-    last = max((entry.facts for entry in entries), key=lambda facts: facts.started)
-    known = {
-        "finished": max(float(entry.trained.finished[-1]) for entry in entries),
-        "peak_memory_bytes": max(entry.facts.peak_memory_bytes or 0 for entry in entries),
-    }
-    return last.model_copy(update=known)
-
-
-def _failed(task: Task, facts: Facts, error: DivergedError) -> Run:
+def _failed(task: Task, outcome: Outcome) -> Run:
     """A run without results: its tables have their columns and no rows."""
     names = [f"p{k}" for k in range(len(task.dataset.class_names))]
     predictions = pd.DataFrame(columns=["row", "repeat", "fold", "label", *names], dtype=float)
-    failed = {"status": "failed", "reason": reason(task.learner.variant, error)}
+    failed = {"status": "failed", "reason": outcome.reason}
     return Run(
         manifest=task.manifest().model_copy(update=failed),
-        history=pd.DataFrame(columns=["repeat", "fold", "epoch", *CURVES], dtype=float),
+        history=pd.DataFrame(columns=tables.HISTORY, dtype=float),
         predictions=predictions,
         test_predictions=predictions,
         diagnostics=tables.diagnostics([]),
         weights={},
-        timeline=pd.DataFrame(columns=["repeat", "fold", "epoch", "finished"], dtype=float),
-        facts=facts.model_copy(update={"finished": time.time()}),
+        timeline=pd.DataFrame(columns=tables.TIMELINE, dtype=float),
+        facts=outcome.facts.model_copy(update={"finished": time.time()}),
     )

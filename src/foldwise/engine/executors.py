@@ -7,48 +7,42 @@ for a cluster say, write a function like `run_chunks`.
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from foldwise.core.environment import Environment
 from foldwise.core.errors import TrainingError
-from foldwise.core.processes import exit_with_parent
+from foldwise.core.processes import ending_within, exit_with_parent
 from foldwise.engine.learners import Learner
+from foldwise.engine.limits import workers_that_fit
+from foldwise.engine.mlp import Chunk
 from foldwise.numerics.inputs import Data
 from foldwise.numerics.outcomes import DivergedError, Recorded, Trained
-from foldwise.numerics.split import Split
 
 if TYPE_CHECKING:
     from foldwise.numerics.checkpoints import Checkpoints
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of WSL, of AMD
-Chunk = tuple[Split, ...]
+PATIENCE = 0.8  # seconds that a signal's work may take before it is cut short
 Job = tuple[int, int]  # which work, which of its chunks
-News = tuple[int, int | Recorded]  # which work; epochs that models took, or what is recorded
 
 
 @dataclass(frozen=True)
 class Work:
-    """The chunks of a variant that are to be trained.
-
-    Attributes:
-        learner: trains each of them.
-        data: raw arrays.
-        chunks: each a tuple of splits that train together.
-        checkpoints: of each chunk, or of none.
-    """
+    """The chunks of a variant that are to be trained, and the checkpoint of each, or none."""
 
     learner: Learner
     data: Data
@@ -58,8 +52,14 @@ class Work:
     def train(self, chunk: int, tell: Callable[[int | Recorded], object], device: str) -> "Done":
         """Train one of the chunks."""
         kept = self.checkpoints[chunk] if self.checkpoints else None
-        trained = self.learner.train(self.chunks[chunk], self.data, device, tell, tell, kept)
-        return Done(trained, _peak())
+        trained = self.learner.train(self.chunks[chunk], self.data, device, tell, kept)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return Done(trained, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+    @property
+    def weight(self) -> int:
+        """What an epoch of one of its models costs."""
+        return len(self.chunks[0][0].train) * self.learner.parameters(self.data)
 
     def cost(self, chunk: int) -> int:
         """About proportional to the time that a chunk takes."""
@@ -75,24 +75,54 @@ class Done:
     peak_memory: int
 
 
-@dataclass
-class _Failures:
-    """Of each work, the first of its chunks whose training diverged, and how it did.
+class _Run:
+    """The jobs that are left, the longest first, and what comes of them.
 
-    The chunks before it are all trained: so which one is the first does not depend on the number
-    of workers, nor on their order.
+    Of a work whose training diverges, the chunks before the first that did are trained all the
+    same: so which one is the first depends neither on the number of workers nor on their order.
     """
 
-    first: dict[int, tuple[int, DivergedError]] = field(default_factory=dict)
+    def __init__(
+        self,
+        works: Sequence[Work],
+        done: Callable[[int, Done], object],
+        record: Callable[[int, Recorded], object],
+    ):
+        self.works, self.done, self.record = works, done, record
+        self.first: dict[int, tuple[int, DivergedError]] = {}  # of a work that diverged
+        jobs = [(i, j) for i, work in enumerate(works) for j in range(len(work.chunks))]
+        self.jobs = sorted(jobs, key=lambda job: works[job[0]].cost(job[1]), reverse=True)
+        names = [work.learner.variant.name for work in works]
+        epochs = [w.learner.variant.training.epochs * sum(map(len, w.chunks)) for w in works]
+        self.bar: tqdm[Any] = tqdm(  # moves as fast for a large network as for a small one
+            total=sum(work.weight * count for work, count in zip(works, epochs, strict=True)),
+            desc=f"train {names[0] if len(names) == 1 else f'{len(names)} variants'}",
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
+            mininterval=0.5,
+        )
 
-    def add(self, job: Job, error: DivergedError) -> None:
-        work, chunk = job
-        if not self.rules_out(job):
-            self.first[work] = chunk, error
+    def next(self) -> Job | None:
+        """A job to do."""
+        while self.jobs:
+            work, chunk = self.jobs.pop(0)
+            if work not in self.first or chunk < self.first[work][0]:
+                return work, chunk
+        return None
 
-    def rules_out(self, job: Job) -> bool:
+    def tell(self, job: Job, said: int | Recorded) -> None:
+        """Epochs that models of a job took, or what is recorded of them."""
+        if isinstance(said, Recorded):
+            self.record(job[0], said)
+        else:
+            self.bar.update(said * self.works[job[0]].weight)
+
+    def settle(self, job: Job, result: Done | DivergedError) -> None:
+        """The end of a job."""
         work, chunk = job
-        return work in self.first and self.first[work][0] < chunk
+        if isinstance(result, Done):
+            self.done(work, result)
+        elif work not in self.first or chunk < self.first[work][0]:
+            self.first[work] = chunk, result
 
 
 def run_chunks(
@@ -113,52 +143,28 @@ def run_chunks(
         workers: the largest number of processes.
         done: called in this process with the number of a work and the results of a chunk, as soon
             as they are there.
-        record: called in this process with the number of a work, when `Learner.train` calls it
-            in a worker.
+        record: called in this process with the number of a work and what is recorded of it.
 
     Returns:
         By the number of the work, how the training of its first chunk that diverged did so.
 
     Raises:
-        TrainingError: a worker died.
+        TrainingError: a worker died, or memory is short.
     """
+    pool = min(workers, sum(len(work.chunks) for work in works))
     if device == "cpu":
         limit_threads()
-    for work in works:
-        work.learner.prepare(work.data, device)
-    jobs = [(i, j) for i, work in enumerate(works) for j in range(len(work.chunks))]
-    jobs.sort(key=lambda job: works[job[0]].cost(job[1]), reverse=True)  # all finish together
-    with _progress(works) as bar:
-        weights = [_weight(work) for work in works]
-
-        def tell(news: News) -> None:
-            i, said = news
-            if isinstance(said, Recorded):
-                record(i, said)
-            else:
-                bar.update(said * weights[i])
-
-        pool = min(workers, len(jobs))
+        pool = workers_that_fit(works, pool)
+    with ending_within(PATIENCE):
+        for work in works:
+            work.learner.prepare(device)
+    run = _Run(works, done, record)
+    with run.bar:
         if device == "cpu" and pool > 1:
-            failures = _train_in_processes(works, jobs, pool, done, tell)
+            _train_in_processes(run, pool)
         else:
-            failures = _train_here(works, jobs, device, done, tell)
-    return {i: error for i, (_, error) in failures.first.items()}
-
-
-def _progress(works: Sequence[Work]) -> "tqdm[Any]":
-    """A bar that moves as fast for a large network as for a small one."""
-    names = [work.learner.variant.name for work in works]
-    title = names[0] if len(names) == 1 else f"{len(names)} variants"
-    epochs = [work.learner.variant.training.epochs * sum(map(len, work.chunks)) for work in works]
-    total = sum(_weight(work) * count for work, count in zip(works, epochs, strict=True))
-    shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    return tqdm(total=total, desc=f"train {title}", bar_format=shown, mininterval=0.5)
-
-
-def _weight(work: Work) -> int:
-    """What an epoch of one of its models costs."""
-    return len(work.chunks[0][0].train) * work.learner.parameters(work.data)
+            _train_here(run, device)
+    return {work: error for work, (_, error) in run.first.items()}
 
 
 def limit_threads() -> None:
@@ -195,104 +201,116 @@ def choose_device(environment: Environment) -> str:
     return "cuda" if there else "cpu"
 
 
-def _train_here(
-    works: Sequence[Work],
-    jobs: Sequence[Job],
-    device: str,
-    done: Callable[[int, Done], object],
-    tell: Callable[[News], object],
-) -> _Failures:
+def _train_here(run: _Run, device: str) -> None:
     import torch
 
-    failures, threads = _Failures(), torch.get_num_threads()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: sums in another order would differ in bits
     try:
-        for i, j in jobs:
-            if failures.rules_out((i, j)):
-                continue
-            try:
-                done(i, works[i].train(j, partial(_pass_on, tell, i), device))
-            except DivergedError as error:
-                failures.add((i, j), error)
+        with ending_within(PATIENCE):
+            while (job := run.next()) is not None:
+                run.settle(job, _result(run.works, job, partial(run.tell, job), device))
     finally:
         torch.set_num_threads(threads)
-    return failures
 
 
-def _pass_on(tell: Callable[[News], object], work: int, said: int | Recorded) -> None:
-    tell((work, said))
-
-
-def _peak() -> int:
-    """The most memory that this process has had, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _result(
+    works: Sequence[Work], job: Job, tell: Callable[[int | Recorded], object], device: str
+) -> Done | DivergedError:
+    try:
+        return works[job[0]].train(job[1], tell, device)
+    except DivergedError as error:
+        return error
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or "memory" in str(error)):  # as torch says it
+            raise
+        name = works[job[0]].learner.variant.name
+        raise TrainingError(
+            f"{name}: out of memory ({str(error).partition(chr(10))[0]}); use fewer workers "
+            f"(FOLDWISE_WORKERS=1), or make variants.{name}.hidden or its batch_size smaller"
+        ) from None
 
 
 # --- processes --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Worker:
-    """What a worker process was given when it started."""
+def _train_in_processes(run: _Run, workers: int) -> None:
+    """Give each worker a job at a time. Whatever happens here, no worker is left."""
+    busy: dict[Connection, Job] = {}
 
-    works: Sequence[Work]
-    news: "SimpleQueue[News]"
+    def employ(worker: Connection) -> None:
+        if (job := run.next()) is not None:
+            with _alive():
+                worker.send(job)
+            busy[worker] = job
 
-    def train(self, job: Job) -> Done:
-        work, chunk = job
-        return self.works[work].train(chunk, partial(_pass_on, self.news.put, work), "cpu")
+    with _pool(run.works, workers) as pool, ending_within(2 * PATIENCE):
+        for worker in pool:
+            employ(worker)
+        while busy:
+            for ready in wait(list(busy)):
+                assert isinstance(ready, Connection)
+                with _alive():
+                    said = ready.recv()
+                if isinstance(said, int | Recorded):
+                    run.tell(busy[ready], said)
+                elif isinstance(said, Done | DivergedError):
+                    run.settle(busy.pop(ready), said)
+                    employ(ready)
+                else:
+                    raise said
 
 
-_worker: _Worker
-
-
-def _train_in_processes(
-    works: Sequence[Work],
-    jobs: Sequence[Job],
-    workers: int,
-    done: Callable[[int, Done], object],
-    tell: Callable[[News], object],
-) -> _Failures:
-    context = multiprocessing.get_context(_start_method())
-    news: SimpleQueue[News] = context.SimpleQueue()
-    failures, ended = _Failures(), threading.Event()
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (_Worker(works, news),))
-    reader = threading.Thread(target=_drain, args=(news, ended, tell), daemon=True)
+@contextmanager
+def _alive() -> Iterator[None]:
+    """The other end of a pipe is there."""
     try:
-        futures = {pool.submit(_train_in_worker, job): job for job in jobs}
-        reader.start()
-        for future in as_completed(futures):
-            _settle(future, futures, failures, done)
-    except BrokenProcessPool:
+        yield
+    except (EOFError, OSError):
         raise TrainingError(
             "a worker process died (killed, or out of memory): run the same command again, "
             "with fewer workers (FOLDWISE_WORKERS=1) if memory is short"
         ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        ended.set()  # not a message: a worker that was killed while it wrote one holds the queue
-        reader.join(timeout=5)
-    return failures
 
 
-def _settle(
-    future: "Future[Done]",
-    futures: Mapping["Future[Done]", Job],
-    failures: _Failures,
-    done: Callable[[int, Done], object],
-) -> None:
-    """Pass on a chunk's results; where it diverged, train none of those that come after it."""
-    if future.cancelled():
-        return
-    job = futures[future]
+@contextmanager
+def _pool(works: Sequence[Work], workers: int) -> Iterator[list[Connection]]:
+    """Processes that train what they are sent; one that does not end soon is killed."""
+    context: Any = multiprocessing.get_context(_start_method())
+    processes, ours = list[BaseProcess](), list[Connection]()
     try:
-        done(job[0], future.result())
-    except DivergedError as error:
-        failures.add(job, error)
-        for other in futures:
-            if failures.rules_out(futures[other]):
-                other.cancel()
+        for _ in range(workers):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(works, there), daemon=True)
+            process.start()
+            there.close()  # so that the other end's is the only one, and its end is noticed
+            processes.append(process)
+            ours.append(here)
+        yield ours
+    finally:
+        deadline = monotonic() + PATIENCE
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(max(0.0, deadline - monotonic()))
+            process.kill()
+            process.join()
+
+
+def _serve(works: Sequence[Work], jobs: Connection) -> None:
+    """Train, in a process of its own, until the parent ends it."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    threading.Thread(target=exit_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    while True:
+        job = jobs.recv()
+        try:
+            jobs.send(_result(works, job, jobs.send, "cpu"))
+        except Exception as error:
+            jobs.send(error)
 
 
 def _start_method() -> str:
@@ -308,27 +326,3 @@ def _start_method() -> str:
             if (thread / "comm").read_text().startswith("pt_autograd"):
                 return "spawn"
     return "fork"
-
-
-def _drain(
-    news: "SimpleQueue[News]", ended: threading.Event, tell: Callable[[News], object]
-) -> None:
-    """Pass on the workers' news until they have ended and none is left."""
-    while not (ended.is_set() and news.empty()):
-        if news.empty():
-            ended.wait(0.02)
-        else:
-            tell(news.get())
-
-
-def _start_worker(given: _Worker) -> None:
-    import torch
-
-    global _worker
-    _worker = given
-    torch.set_num_threads(1)
-    threading.Thread(target=exit_with_parent, daemon=True).start()
-
-
-def _train_in_worker(job: Job) -> Done:
-    return _worker.train(job)

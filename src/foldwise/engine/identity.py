@@ -12,6 +12,7 @@ from typing import Any
 from foldwise import numerics
 from foldwise.core import files
 from foldwise.engine.learners import Learner
+from foldwise.engine.mlp import Chunk
 from foldwise.numerics.split import Split
 from foldwise.results.runs import Numerics, NumericsPath, Place
 
@@ -22,21 +23,16 @@ LIBRARIES = {  # besides foldwise
 }
 FEATURES = ("fma", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile")
 ROOM = Path(numerics.__file__).parent
-PACKAGE = numerics.__name__
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def split_keys(
-    learner: Learner, chunks: Iterable[Iterable[Split]], data_digest: str, device: str
+    learner: Learner, chunks: Iterable[Chunk], data_digest: str, device: str
 ) -> dict[Place, str]:
     """For every split a digest of everything that decides its numbers.
 
-    On a CPU, the other splits of its chunk do not; on a GPU, they do.
-
-    Args:
-        learner: trains them.
-        chunks: all splits of the study, as the learner plans them.
-        data_digest: of the data set.
-        device: "cpu" or "cuda".
+    On a CPU, the other splits of its chunk do not; on a GPU, they do. The chunks are all splits
+    of the study, as the learner plans them.
     """
     variant = learner.variant
     common = {
@@ -49,16 +45,11 @@ def split_keys(
     }
     keys = {}
     for chunk in chunks:
-        own = {place_of(split): _facts_of(split, learner) for split in chunk}
+        own = {split.place: _facts_of(split, learner) for split in chunk}
         together = list(own.values()) if device == "cuda" else []
         for place, facts in own.items():
             keys[place] = files.digest({**common, "split": facts, "together": together})
     return keys
-
-
-def place_of(split: Split) -> Place:
-    """(repeat, fold)."""
-    return split.repeat, split.fold
 
 
 def _facts_of(split: Split, learner: Learner) -> dict[str, Any]:
@@ -66,7 +57,7 @@ def _facts_of(split: Split, learner: Learner) -> dict[str, Any]:
         hashlib.sha256(part.astype("<i8").tobytes()).hexdigest()
         for part in (split.train, split.held_out)
     ]
-    place = list(place_of(split))
+    place = list(split.place)
     return {"place": place, "rows": rows, "probed": place == learner.variant.training.probe}
 
 
@@ -76,12 +67,9 @@ def _facts_of(split: Split, learner: Learner) -> dict[str, Any]:
 def numerics_of(learner: Learner, device: str) -> Numerics:
     """What decides the bits that a learner gives on a device, beside foldwise's own code."""
     path: NumericsPath = "cuda" if device == "cuda" else learner.path
+    hardware = "" if path == "compiled" else _gpu() if path == "cuda" else _processor()
     versions = {name: version(name) for name in LIBRARIES[path]}
-    if path == "compiled":
-        return Numerics(path=path, versions=versions)
-    return Numerics(
-        path=path, versions=versions, hardware=_gpu() if path == "cuda" else _processor()
-    )
+    return Numerics(path=path, versions=versions, hardware=hardware)
 
 
 def _processor() -> str:
@@ -112,14 +100,10 @@ def code_of(module: str) -> str:
 
 
 def code_digest(module: str, room: Path = ROOM) -> str:
-    """Sha256 of a module of `numerics` and of all modules of this room that it imports.
+    """Sha256 of a module of `numerics`, by its name, and of all modules there that it imports.
 
     It is taken over syntax trees: comments, docstrings, layout and the version of Python do not
     change it.
-
-    Args:
-        module: its name within the room.
-        room: where the room lies.
     """
     trees = reached(module, room)
     return files.digest({name: _canonical(tree) for name, tree in trees.items()})
@@ -146,8 +130,8 @@ def _imports(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
-            if name.startswith(f"{PACKAGE}."):
-                yield name.removeprefix(f"{PACKAGE}.").split(".")[0]
+            if name.startswith(f"{numerics.__name__}."):
+                yield name.removeprefix(f"{numerics.__name__}.").split(".")[0]
 
 
 def _canonical(part: Any) -> Any:
@@ -164,6 +148,3 @@ def _canonical(part: Any) -> Any:
         fields["body"] = fields["body"][1:]
     kept = {name: value for name, value in fields.items() if value is not None and value != []}
     return [type(part).__name__, {name: _canonical(value) for name, value in kept.items()}]
-
-
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from foldwise.core.config import Network, Variant
-from foldwise.engine.mlp import Mlp
+from foldwise.engine.mlp import Chunk, Mlp
 from foldwise.numerics.inputs import Data
 from foldwise.numerics.outcomes import Recorded, Trained
 from foldwise.numerics.split import Split
@@ -43,37 +43,31 @@ class Learner(Protocol):
     def parameters(self, data: Data) -> int:
         """Trained numbers in one network."""
 
-    def plan(self, splits: Sequence[Split], data: Data, device: str) -> list[tuple[Split, ...]]:
+    def memory(self, data: Data) -> int:
+        """Bytes that training a chunk takes in a process, about."""
+
+    def plan(self, splits: Sequence[Split], data: Data, device: str) -> list[Chunk]:
         """The splits in chunks, each of which trains in one go."""
 
-    def prepare(self, data: Data, device: str) -> None:
+    def prepare(self, device: str) -> None:
         """Compile or load what takes long, before workers are forked from this process."""
 
     def train(
         self,
-        chunk: Sequence[Split],
+        chunk: Chunk,
         data: Data,
         device: str,
-        progress: Callable[[int], object],
-        record: Callable[[Recorded], object],
+        tell: Callable[[int | Recorded], object],
         checkpoints: "Checkpoints | None" = None,
     ) -> list[Trained]:
-        """What each split of a chunk yields; same input, same bits.
-
-        Args:
-            chunk: of `plan`.
-            data: raw arrays.
-            device: "cpu" or "cuda".
-            progress: called now and then with the number of epochs that models took since.
-            record: called at the start, after recorded epochs and at the end.
-            checkpoints: has the state to go on from, if there is one; is offered new ones.
+        """What each split of a chunk yields, as `numerics.training.train` does it.
 
         Raises:
             DivergedError: the loss of a model is no longer finite.
         """
 
-    def networks(self, weights: Mapping[str, np.ndarray]) -> "Sequence[nn.Module]":
-        """See `networks` below."""
+    def network(self, weights: Mapping[str, np.ndarray]) -> "nn.Module":
+        """See `network` below; `weights` are those of one network."""
 
 
 LEARNERS: dict[type[Network], Callable[[Variant], Learner]] = {Network: Mlp}
@@ -84,14 +78,15 @@ def learner_of(variant: Variant) -> Learner:
     return LEARNERS[type(variant.network)](variant)
 
 
-def networks(manifest: Manifest, weights: Mapping[str, np.ndarray]) -> "Sequence[nn.Module]":
-    """The trained networks of a run, in the order of `manifest.splits`, in evaluation mode.
+def network(manifest: Manifest, weights: Mapping[str, np.ndarray], split: int) -> "nn.Module":
+    """A trained network of a run: a plain module in evaluation mode.
 
-    Each is a plain module from raw float32 rows (B, *shape) to class probabilities (B, K), and is
-    made when it is accessed.
+    It takes raw float32 rows (B, *shape) and gives class probabilities (B, K).
 
     Args:
         manifest: of a complete run.
         weights: as the run holds them, name → (S, ...).
+        split: its place in `manifest.splits`.
     """
-    return learner_of(manifest.variant).networks(weights)
+    of_one = {name: array[split] for name, array in weights.items()}
+    return learner_of(manifest.variant).network(of_one)

@@ -1,13 +1,15 @@
 """The learner of multilayer perceptrons, which trains a chunk's networks as one stack."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from foldwise.core.config import Network, Sgd, Training, Variant
+from foldwise.core.config import Variant
+from foldwise.engine import limits
 from foldwise.numerics.inputs import Data, logits_for
 from foldwise.numerics.outcomes import Recorded, Trained
 from foldwise.numerics.split import Split
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 MODELS = 5  # per stack at most; enough to share the overhead of a step
 STACK_BYTES = 2**21  # at most, for the state of a stack: four numbers per parameter
+Chunk = tuple[Split, ...]
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,13 @@ class Mlp:
 
     def parameters(self, data: Data) -> int:
         """Trained numbers in one network."""
-        network = self.variant.network
-        inputs, outputs = int(np.prod(data.X.shape[1:])), logits_for(len(data.class_names))
-        linear = sum((a + 1) * b for a, b in pairwise([inputs, *network.hidden, outputs]))
-        return linear + 2 * sum(network.hidden) * network.batch_norm
+        return limits.parameters(self.variant.network, *_ends(data))
 
-    def plan(
-        self, splits: Sequence[Split], data: Data, device: str = "cpu"
-    ) -> list[tuple[Split, ...]]:
+    def memory(self, data: Data) -> int:
+        """Bytes that training a chunk takes in a process, about."""
+        return limits.memory(self.variant, *_ends(data), len(data.X), self.stack_size(data))
+
+    def plan(self, splits: Sequence[Split], data: Data, device: str = "cpu") -> list[Chunk]:
         """Splits that train as one stack: equally many training rows, and on a CPU few enough.
 
         A GPU takes as many at once as there are. On a CPU it is a fixed function of the study and
@@ -49,8 +51,7 @@ class Mlp:
         """
         most = len(splits) if device == "cuda" else self.stack_size(data)
         chunks = []
-        by_size = sorted(splits, key=_size)
-        for _, group in groupby(by_size, key=_size):
+        for _, group in groupby(sorted(splits, key=_size), key=_size):
             members = list(group)
             parts = -(-len(members) // most)
             bounds = np.linspace(0, len(members), parts + 1).round().astype(int)
@@ -61,62 +62,43 @@ class Mlp:
         """How many networks train together: at least one, few enough to share among cores."""
         return min(MODELS, max(1, STACK_BYTES // (16 * self.parameters(data))))
 
-    def prepare(self, data: Data, device: str) -> None:
+    def prepare(self, device: str) -> None:
         """Load the compiled step, or compile it."""
         if device == "cpu":
-            from foldwise.numerics import kernels
-
-            kernels.prepare(self.variant.network, self.variant.training)
+            compile_ahead()
 
     def train(
         self,
-        chunk: Sequence[Split],
+        chunk: Chunk,
         data: Data,
         device: str,
-        progress: Callable[[int], object],
-        record: Callable[[Recorded], object],
+        tell: Callable[[int | Recorded], object],
         checkpoints: "Checkpoints | None" = None,
     ) -> list[Trained]:
         """See `numerics.training.train`."""
         from foldwise.numerics import training
 
         settings = self.variant.network, self.variant.training, self.variant.study
-        whole = training.Chunk(*settings, chunk)
-        return training.train(whole, data, device, progress, record, checkpoints)
+        return training.train(training.Chunk(*settings, chunk), data, device, tell, checkpoints)
 
-    def networks(self, weights: Mapping[str, np.ndarray]) -> "Sequence[nn.Module]":
-        """The networks of a stack as plain modules."""
-        return _Networks(self.variant.network, weights)
+    def network(self, weights: Mapping[str, np.ndarray]) -> "nn.Module":
+        """A network of a stack as a plain module."""
+        from foldwise.numerics.networks import Classifier, from_weights
 
-
-class _Networks(Sequence["nn.Module"]):
-    def __init__(self, network: Network, weights: Mapping[str, np.ndarray]):
-        from foldwise.numerics.networks import from_weights
-
-        self._stack = from_weights(network, weights)
-
-    def __len__(self) -> int:
-        return self._stack.models
-
-    @overload
-    def __getitem__(self, index: int) -> "nn.Module": ...
-    @overload
-    def __getitem__(self, index: slice) -> "Sequence[nn.Module]": ...
-    def __getitem__(self, index: int | slice) -> "nn.Module | Sequence[nn.Module]":
-        from foldwise.numerics.networks import Classifier
-
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        return Classifier(self._stack.unstack(range(len(self))[index])).eval()
+        stack = from_weights(self.variant.network, {k: v[np.newaxis] for k, v in weights.items()})
+        return Classifier(stack.unstack(0)).eval()
 
 
 def compile_ahead() -> None:
-    """Compile the step for all settings: some ten seconds, once per machine."""
+    """Compile the step, once per machine, in some ten seconds."""
     from foldwise.numerics import kernels
 
-    optimizer = Sgd(name="sgd", lr=1.0)
-    settings = Training(epochs=1, batch_size=1, shuffle=False, optimizer=optimizer)
-    kernels.prepare(Network(hidden=[]), settings)
+    kernels.prepare()
+
+
+def _ends(data: Data) -> tuple[int, int]:
+    """Features and logits of a row."""
+    return math.prod(data.X.shape[1:]), logits_for(len(data.class_names))
 
 
 def _size(split: Split) -> int:

@@ -101,24 +101,22 @@ class Store:
     def shrink(self, needed: Callable[[], Collection[str]], most: int = UNDECLARED_BYTES) -> None:
         """Remove the oldest of what is not needed, until the rest of that takes few enough bytes.
 
-        Args:
-            needed: gives the keys that are; called only where there is much.
-            most: bytes.
+        `needed` gives the keys that are; it is called only where there is much.
 
         Raises:
             WriteError: one cannot be removed.
         """
-        kept = self.kept()
-        if sum(stat.st_size for stat in kept.values()) <= most:
+        sizes = {path: stat.st_size for path, stat in self.kept().items()}
+        if sum(sizes.values()) <= most:
             return
         keys = needed()
-        rest = {path: stat.st_size for path, stat in kept.items() if path.name not in keys}
-        size = sum(rest.values())
-        for path, bytes_of_it in rest.items():
+        rest = [path for path in sizes if path.name not in keys]
+        size = sum(sizes[path] for path in rest)
+        for path in rest:
             if size <= most:
                 break
             files.remove(path)
-            size -= bytes_of_it
+            size -= sizes[path]
 
     def clear(self) -> None:
         """Remove everything.
@@ -153,12 +151,9 @@ class Checkpoint:
     def load(self) -> dict[str, np.ndarray] | None:
         """The state that was kept last; None where there is none, or a damaged one."""
         self._due = time.monotonic() + self.seconds
-        if self.fresh:
-            return None
-        try:
-            return unpack(self.path.read_bytes())[0]
-        except (OSError, ValueError):
-            return None
+        with suppress(OSError, ValueError):
+            return None if self.fresh else unpack(self.path.read_bytes())[0]
+        return None
 
     def offer(self, state: Callable[[], dict[str, np.ndarray]]) -> None:
         """Keep a state, if the last one is old enough."""
@@ -178,21 +173,17 @@ def _parts(entry: Entry) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     arrays = {name: getattr(trained, name) for name in ARRAYS}
     arrays["diagnostics"] = np.array(lines, dtype=np.float64).reshape(-1, len(DIAGNOSTICS))
     arrays |= {WEIGHTS + name: array for name, array in trained.weights.items()}
-    facts = {"started": trained.started, "facts": entry.facts.model_dump(exclude_none=True)}
-    return arrays, facts
+    return arrays, {"started": trained.started, "facts": entry.facts.model_dump(exclude_none=True)}
 
 
 def _entry(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any], split: Split) -> Entry:
+    weights = [name for name in arrays if name.startswith(WEIGHTS)]
     lines = arrays["diagnostics"].tolist()
     trained = Trained(
         split=split,
         started=facts["started"],
         **{name: arrays[name] for name in ARRAYS},
-        weights={
-            name.removeprefix(WEIGHTS): array
-            for name, array in arrays.items()
-            if name.startswith(WEIGHTS)
-        },
+        weights={name.removeprefix(WEIGHTS): arrays[name] for name in weights},
         diagnostics=[dict(zip(DIAGNOSTICS, line, strict=True)) for line in lines],
     )
     return Entry(trained, Facts.model_validate(facts["facts"]))

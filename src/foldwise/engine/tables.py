@@ -10,13 +10,17 @@ from foldwise.numerics.outcomes import DIAGNOSTICS, Trained
 from foldwise.results.runs import CURVES, Run, RunFolder
 from foldwise.splits import splits_of
 
+HISTORY = ["repeat", "fold", "epoch", *CURVES]
+TIMELINE = ["repeat", "fold", "epoch", "finished"]
+
 
 def history(trained: Sequence[Trained]) -> pd.DataFrame:
     """A line per split and recorded epoch."""
     frames = []
     for each in trained:
-        metrics = zip(CURVES, each.history.T.astype(np.float64), strict=True)
-        frames.append(pd.DataFrame({**_place(each), "epoch": each.epochs, **dict(metrics)}))
+        curves = each.history.T.astype(np.float64)
+        columns = (*each.split.place, each.epochs, *curves)
+        frames.append(pd.DataFrame(dict(zip(HISTORY, columns, strict=True))))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -24,15 +28,14 @@ def timeline(trained: Sequence[Trained]) -> pd.DataFrame:
     """When each recorded epoch was finished; epoch 0 is the start."""
     frames = []
     for each in trained:
-        epochs, finished = np.append(0, each.epochs), np.append(each.started, each.finished)
-        frames.append(pd.DataFrame({**_place(each), "epoch": epochs, "finished": finished}))
+        times = np.append(0, each.epochs), np.append(each.started, each.finished)
+        frames.append(pd.DataFrame(dict(zip(TIMELINE, (*each.split.place, *times), strict=True))))
     return pd.concat(frames, ignore_index=True)
 
 
 def predictions(trained: Sequence[Trained], y: np.ndarray) -> pd.DataFrame:
     """Class probabilities of the held-out rows; `y` has the labels of all rows."""
-    frames = [_probability_table(each.held_out, each.split.held_out, each, y) for each in trained]
-    table = pd.concat(frames)
+    table = pd.concat(_predicted(each, each.held_out, each.split.held_out, y) for each in trained)
     columns = ["row", "repeat", "fold", *table.columns.drop(["row", "repeat", "fold"])]
     return table[columns].sort_values(["repeat", "row"], kind="stable", ignore_index=True)
 
@@ -41,8 +44,18 @@ def test_predictions(trained: Sequence[Trained], y: np.ndarray | None) -> pd.Dat
     """Class probabilities of the test rows, whose labels are `y`."""
     labels = np.empty(0, dtype=np.int64) if y is None else y
     rows = np.arange(len(labels))
-    frames = [_probability_table(each.test, rows, each, labels) for each in trained]
+    frames = [_predicted(each, each.test, rows, labels) for each in trained]
     return pd.concat(frames, ignore_index=True)
+
+
+def _predicted(trained: Trained, p: np.ndarray, rows: np.ndarray, y: np.ndarray) -> pd.DataFrame:
+    columns = {
+        "repeat": np.full(len(rows), trained.split.repeat, dtype=np.int16),
+        "fold": np.full(len(rows), trained.split.fold, dtype=np.int16),
+        "row": rows.astype(np.int32),
+        "label": y[rows].astype(np.int16),
+    }
+    return pd.DataFrame(columns | {f"p{k}": p[:, k] for k in range(p.shape[1])})
 
 
 def diagnostics(trained: Sequence[Trained]) -> pd.DataFrame:
@@ -60,46 +73,23 @@ def weights(trained: Sequence[Trained]) -> dict[str, np.ndarray]:
 
 def taken_apart(run: Run | RunFolder) -> Iterator[Trained]:
     """The results of the splits of a complete run, bit by bit as they were, `refit` last."""
-    probed = tuple(run.manifest.variant.training.probe)
-    names, weights = list(DIAGNOSTICS), run.weights
-    inside = [dict(zip(names, line, strict=True)) for line in run.diagnostics[names].to_numpy()]
+    weights, names = run.weights, [f"p{k}" for k in range(len(run.manifest.dataset.class_names))]
+    inside: Any = run.diagnostics[list(DIAGNOSTICS)].to_dict("records")
     curves, times, held_out, test = (
         dict(iter(table.groupby(["repeat", "fold"])))
         for table in (run.history, run.timeline, run.predictions, run.test_predictions)
     )
     for i, split in enumerate(splits_of(run.predictions)):
-        place = split.repeat, split.fold
+        place = split.place
+        probed = list(place) == run.manifest.variant.training.probe
         yield Trained(
             split=split,
             started=float(times[place]["finished"].iloc[0]),
             epochs=curves[place]["epoch"].to_numpy(),
             history=curves[place][list(CURVES)].to_numpy(dtype=np.float32),
             finished=times[place]["finished"].to_numpy()[1:],
-            held_out=_probabilities(run, held_out.get(place)),
-            test=_probabilities(run, test.get(place)),
+            held_out=held_out.get(place, run.predictions[:0])[names].to_numpy(dtype=np.float32),
+            test=test.get(place, run.test_predictions[:0])[names].to_numpy(dtype=np.float32),
             weights={name: array[i] for name, array in weights.items()},
-            diagnostics=inside if place == probed else [],
+            diagnostics=inside if probed else [],
         )
-
-
-def _probabilities(run: Run | RunFolder, rows: pd.DataFrame | None) -> np.ndarray:
-    names = [f"p{k}" for k in range(len(run.manifest.dataset.class_names))]
-    if rows is None:
-        return np.empty((0, len(names)), dtype=np.float32)
-    return rows[names].to_numpy(dtype=np.float32)
-
-
-def _place(trained: Trained) -> dict[str, int]:
-    return {"repeat": trained.split.repeat, "fold": trained.split.fold}
-
-
-def _probability_table(
-    p: np.ndarray, rows: np.ndarray, trained: Trained, y: np.ndarray
-) -> pd.DataFrame:
-    columns: dict[str, Any] = {
-        "repeat": np.full(len(rows), trained.split.repeat, dtype=np.int16),
-        "fold": np.full(len(rows), trained.split.fold, dtype=np.int16),
-        "row": rows.astype(np.int32),
-        "label": y[rows].astype(np.int16),
-    }
-    return pd.DataFrame(columns | {f"p{k}": p[:, k] for k in range(p.shape[1])})

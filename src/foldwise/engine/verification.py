@@ -11,10 +11,8 @@ from foldwise.core.environment import Environment
 from foldwise.core.errors import DataError
 from foldwise.datasets import prepared
 from foldwise.engine import executors, tables, tasks
-from foldwise.engine.identity import place_of
 from foldwise.engine.tasks import Outcome, Task
 from foldwise.numerics.outcomes import Trained
-from foldwise.numerics.split import Split
 from foldwise.results.runs import CURVES, Manifest, Place, RunFolder
 
 
@@ -22,35 +20,24 @@ from foldwise.results.runs import CURVES, Manifest, Place, RunFolder
 class Difference:
     """A split that came out otherwise than it is in the run.
 
-    Attributes:
-        place: (repeat, fold).
-        parts: what differs: "history", "held_out", "test", "weights", "diagnostics"; or "diverged",
-            then there are no scores.
-        scores: of the last epoch, name → (in the run, now); NaN where no rows are held out.
-        probabilities: the largest difference of a held-out class probability.
+    The parts that differ are "history", "held_out", "test", "weights", "diagnostics"; or it is
+    "diverged", then there are no scores.
     """
 
     place: Place
     parts: list[str]
-    scores: dict[str, tuple[float, float]]
-    probabilities: float
+    scores: dict[str, tuple[float, float]]  # of the last epoch: in the run, now
+    probabilities: float  # the largest difference of a held-out class probability
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What training splits of a run again gave.
-
-    Attributes:
-        variant: of the run.
-        places: the splits that were trained again; none of a run that failed.
-        differences: those of them that differ.
-        changed: what decides the bits and is not what run.json records: name → (there, here).
-    """
+    """What training splits of a run again gave; nothing of a run that failed."""
 
     variant: str
-    places: list[Place]
-    differences: list[Difference]
-    changed: dict[str, tuple[str, str]]
+    places: list[Place]  # the splits that were trained again
+    differences: list[Difference]  # those of them that differ
+    changed: dict[str, tuple[str, str]]  # what decides the bits: in run.json, here
 
 
 def verify(
@@ -61,32 +48,27 @@ def verify(
     Settings and rows are those that the run folder has; params.yaml and the split table may have
     changed since.
 
-    Args:
-        variants: whose runs.
-        environment: workers and device.
-        every: all splits.
-        root: the project's root.
-
     Raises:
         ReadError: a run folder, or the data, is not there or damaged.
         DataError: the prepared data are not those of the run.
-        TrainingError: a worker died, or the device is not there.
+        TrainingError: a worker died, the device is not there, or memory is short.
     """
     device = executors.choose_device(environment)
     runs = [RunFolder(root / paths.run(name)) for name in variants]
     failed = [Verification(run.path.name, [], [], {}) for run in runs if not run.manifest.complete]
     folders = [run for run in runs if run.manifest.complete]
-    whole = [_task(folder, device, root) for folder in folders]
-    asked = whole if every else [_probed(task) for task in whole]
+    asked = [_task(folder, device, root) for folder in folders]
+    if not every:
+        asked = [_probed(task) for task in asked]
     outcomes = tasks.train(asked, environment)
     return failed + [
         Verification(
-            variant=task.learner.variant.name,
-            places=[place_of(split) for split in task.splits],
-            differences=list(_differences(folder, task, outcome)),
-            changed=_changed(folder.manifest, task.manifest()),
+            variant=outcome.task.name,
+            places=[split.place for split in outcome.task.splits],
+            differences=list(_differences(folder, outcome)),
+            changed=_changed(folder.manifest, outcome.task.manifest()),
         )
-        for folder, task, outcome in zip(folders, asked, outcomes, strict=True)
+        for folder, outcome in zip(folders, outcomes, strict=True)
     ]
 
 
@@ -104,29 +86,25 @@ def _task(folder: RunFolder, device: str, root: Path) -> Task:
 
 def _probed(task: Task) -> Task:
     """The split whose inside is recorded; on a GPU with all those that train beside it."""
-
-    def is_probed(split: Split) -> bool:
-        return list(place_of(split)) == task.learner.variant.training.probe
-
-    (chunk,) = (chunk for chunk in task.chunks if any(map(is_probed, chunk)))
-    return replace(task, splits=chunk if task.device == "cuda" else [*filter(is_probed, chunk)])
+    repeat, fold = task.learner.variant.training.probe
+    (chunk,) = (chunk for chunk in task.chunks if any(s.place == (repeat, fold) for s in chunk))
+    probed = [split for split in chunk if split.place == (repeat, fold)]
+    return replace(task, splits=chunk if task.device == "cuda" else probed)
 
 
 def _changed(there: Manifest, here: Manifest) -> dict[str, tuple[str, str]]:
-    a, b = _deciding(there), _deciding(here)
+    a, b = (
+        {"code": each.code_digest, **(each.numerics.named if each.numerics else {})}
+        for each in (there, here)
+    )
     pairs = {name: (a.get(name, ""), b.get(name, "")) for name in {**a, **b}}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _deciding(manifest: Manifest) -> dict[str, str]:
-    named = {} if manifest.numerics is None else manifest.numerics.named
-    return {"code": manifest.code_digest, **named}
-
-
-def _differences(folder: RunFolder, task: Task, outcome: Outcome) -> Iterator[Difference]:
-    wanted = {place_of(split): split for split in task.splits}
+def _differences(folder: RunFolder, outcome: Outcome) -> Iterator[Difference]:
+    wanted = {split.place for split in outcome.task.splits}
     for before in tables.taken_apart(folder):
-        place = place_of(before.split)
+        place = before.split.place
         if place not in wanted:
             continue
         if place not in outcome.entries:

@@ -19,23 +19,14 @@ BLOCK_BYTES = 2**20  # of a model's features, as float32: so many rows are hande
 
 @dataclass(frozen=True)
 class Rows:
-    """A data set as the models of a stack see it.
+    """A data set as the models of a stack see it."""
 
-    Attributes:
-        X: raw features (N, C), uint8 or float32.
-        targets: (N, outputs) float32: one-hot, or the class as 0 or 1 where outputs is 1.
-        labels: (N,) int64.
-        shift: (F, C), subtracted from the raw features.
-        scale: (F, C), divides them.
-        train: training rows of each model (F, n).
-    """
-
-    X: Tensor
-    targets: Tensor
-    labels: Tensor
-    shift: Tensor
-    scale: Tensor
-    train: Tensor
+    X: Tensor  # raw features (N, C), uint8 or float32
+    targets: Tensor  # (N, outputs) float32: one-hot, or the class as 0 or 1 where outputs is 1
+    labels: Tensor  # (N,) int64
+    shift: Tensor  # (F, C), subtracted from the raw features
+    scale: Tensor  # (F, C), divides them
+    train: Tensor  # training rows of each model (F, n)
 
     def features(self, rows: Tensor) -> Tensor:
         """(raw features - shift) / scale of rows (F, m): (F, m, C) float32."""
@@ -49,9 +40,8 @@ class Rows:
 
     def targets_of(self, rows: Tensor) -> Tensor:
         """Targets of rows (F, m): (F, m, outputs)."""
-        return self.targets.index_select(0, rows.reshape(-1)).view(
-            *rows.shape, self.targets.shape[1]
-        )
+        outputs = self.targets.shape[1]
+        return self.targets.index_select(0, rows.reshape(-1)).view(*rows.shape, outputs)
 
 
 def preprocessing(kind: str, X: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -66,10 +56,9 @@ def preprocessing(kind: str, X: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     if kind == "standardize":
         shift, wide = _mean_and_deviation(X.numpy())
     else:
-        low, high = (values.astype(np.float64) for values in (X.numpy().min(0), X.numpy().max(0)))
-        shift, wide = low, high - low
-    found = shift, np.where(wide > 0, wide, 1.0)
-    return torch.from_numpy(found[0]).float(), torch.from_numpy(found[1]).float()
+        shift = X.numpy().min(0).astype(np.float64)
+        wide = X.numpy().max(0).astype(np.float64) - shift
+    return torch.from_numpy(shift).float(), torch.from_numpy(np.where(wide > 0, wide, 1.0)).float()
 
 
 def _mean_and_deviation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -92,34 +81,21 @@ def targets_for(labels: Tensor, classes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that a stack sees at once, as tensors.
+    """Rows that a stack sees at once, as tensors."""
 
-    Attributes:
-        x: rescaled features with input dropout applied (F, B, C).
-        targets: (F, B, outputs).
-        mask: dropout factors of all hidden units (F, B, H), or None.
-    """
-
-    x: Tensor
-    targets: Tensor
-    mask: Tensor | None
+    x: Tensor  # rescaled features with input dropout applied (F, B, C)
+    targets: Tensor  # (F, B, outputs)
+    mask: Tensor | None  # dropout factors of all hidden units (F, B, H)
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that are handed over together; the last batch may be smaller than the others.
-
-    Attributes:
-        rows: the data.
-        chosen: which of its rows, in order (F, m).
-        input_mask: dropout factors of the features (F, m, C), or None.
-        mask: dropout factors of all hidden units (F, m, H), or None.
-    """
+    """Rows that are handed over together; the last batch may be smaller than the others."""
 
     rows: Rows
-    chosen: Tensor
-    input_mask: Tensor | None = None
-    mask: Tensor | None = None
+    chosen: Tensor  # which of the rows, in order (F, m)
+    input_mask: Tensor | None = None  # dropout factors of the features (F, m, C)
+    mask: Tensor | None = None  # of all hidden units (F, m, H)
 
     @property
     def size(self) -> int:
@@ -128,12 +104,10 @@ class Block:
 
     def part(self, start: int, stop: int) -> "Block":
         """Some of its rows."""
-
-        def cut(values: Tensor) -> Tensor:
-            return values[:, start:stop].contiguous()
-
-        masks = [None if mask is None else cut(mask) for mask in (self.input_mask, self.mask)]
-        return Block(self.rows, cut(self.chosen), *masks)
+        every = self.chosen, self.input_mask, self.mask
+        chosen, *masks = (None if t is None else t[:, start:stop].contiguous() for t in every)
+        assert chosen is not None
+        return Block(self.rows, chosen, *masks)
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Its batches, one by one; the features are gathered for all of them at once."""
@@ -156,6 +130,8 @@ def blocks(
 ) -> Iterator[Block]:
     """One epoch, a block of whole batches at a time, with its dropout masks.
 
+    A block has about `BLOCK_BYTES` of a model's features, and at least one batch.
+
     Args:
         stack: says which dropouts there are.
         rows: the data.
@@ -164,19 +140,15 @@ def blocks(
         dropout: one stream per model.
         first: the number of the block to begin with, from 0.
     """
-    network = stack.network
-    widths = (network.input_dropout, stack.shift.shape[1]), (network.hidden_dropout, stack.units)
-    for chosen in torch.split(order, block_rows(stack, batch_size), dim=1)[first:]:
-        masks = [
-            randomness.dropout_mask(dropout, p, chosen.shape[1], width).to(chosen.device)
-            if p
-            else None
-            for p, width in widths
-        ]
-        yield Block(rows, chosen.contiguous(), *masks)
 
+    def mask(p: float, chosen: Tensor, width: int) -> Tensor | None:
+        if not p:
+            return None
+        return randomness.dropout_mask(dropout, p, chosen.shape[1], width).to(chosen.device)
 
-def block_rows(stack: StackedNetwork, batch_size: int) -> int:
-    """Rows per block: whole batches, about `BLOCK_BYTES` of a model's features, at least one."""
-    batch_bytes = batch_size * stack.shift.shape[1] * 4
-    return batch_size * max(1, BLOCK_BYTES // batch_bytes)
+    network, features = stack.network, stack.shift.shape[1]
+    most = batch_size * max(1, BLOCK_BYTES // (4 * batch_size * features))
+    for chosen in torch.split(order, most, dim=1)[first:]:
+        by_feature = mask(network.input_dropout, chosen, features)
+        by_unit = mask(network.hidden_dropout, chosen, stack.units)
+        yield Block(rows, chosen.contiguous(), by_feature, by_unit)

@@ -32,11 +32,8 @@ class Stateful(Protocol):
 
 def gathered(parts: Mapping[str, Stateful]) -> State:
     """The state of all parts as one."""
-    return {
-        f"{name}/{key}": array
-        for name, part in parts.items()
-        for key, array in part.state().items()
-    }
+    states = {name: part.state() for name, part in parts.items()}
+    return {f"{name}/{key}": array for name, its in states.items() for key, array in its.items()}
 
 
 def restore(parts: Mapping[str, Stateful], state: State) -> None:

@@ -27,15 +27,9 @@ Train = Callable[[Block], None]
 
 
 class Probe:
-    """Measures one model of a stack around some of its training steps; changes nothing in it.
+    """Measures one model of a stack around about `POINTS` of its training steps.
 
-    Args:
-        stack: the stack in training.
-        model: which of its models.
-        x: probe rows, rescaled (R, C).
-        targets: their targets (R, outputs).
-        training: loss and batch size.
-        steps: how many steps the training has; about `POINTS` of them are measured.
+    Changes nothing in it. Probe rows are rescaled, x (R, C), with their targets (R, outputs).
     """
 
     def __init__(

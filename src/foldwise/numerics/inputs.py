@@ -15,38 +15,15 @@ class Network(Protocol):
     hidden_dropout: float
 
 
-class Sgd(Protocol):
-    """Stochastic gradient descent as in `torch.optim.SGD`."""
+class Optimizer(Protocol):
+    """As in `torch.optim`; its other attributes are the arguments there, by their names."""
 
-    name: Literal["sgd"]
+    @property
+    def name(self) -> Literal["sgd", "rmsprop", "adam", "adamw"]:
+        """Which one."""
+
     lr: float
-    momentum: float
-    nesterov: bool
     weight_decay: float
-
-
-class Adam(Protocol):
-    """Adam (Kingma & Ba 2015), or with decoupled weight decay (Loshchilov & Hutter 2019)."""
-
-    name: Literal["adam", "adamw"]
-    lr: float
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
-
-
-class RmsProp(Protocol):
-    """RMSprop as in `torch.optim.RMSprop`."""
-
-    name: Literal["rmsprop"]
-    lr: float
-    alpha: float
-    eps: float
-    momentum: float
-    weight_decay: float
-
-
-Optimizer = Sgd | Adam | RmsProp
 
 
 class Init(Protocol):
@@ -77,27 +54,22 @@ class Training(Protocol):
 
 
 class Data(Protocol):
-    """Raw rows and their labels; (N, *shape) and (N,), test rows (M, *shape) or None."""
+    """Raw rows X (N, *shape), uint8 or float32, and labels y (N,), int64, from 0 to K - 1.
+
+    Test rows X_test are (M, *shape), or None. Raw values divided by `scale` are in the unit that
+    networks see.
+    """
 
     @property
-    def X(self) -> np.ndarray:  # noqa: N802
-        """(N, *shape), uint8 or float32."""
-
+    def X(self) -> np.ndarray: ...  # noqa: D102, N802
     @property
-    def y(self) -> np.ndarray:
-        """(N,), int64, from 0 to K - 1."""
-
+    def y(self) -> np.ndarray: ...  # noqa: D102
     @property
-    def X_test(self) -> np.ndarray | None:  # noqa: N802
-        """(M, *shape), or None."""
-
+    def X_test(self) -> np.ndarray | None: ...  # noqa: D102, N802
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """K names."""
-
+    def class_names(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
-    def scale(self) -> float:
-        """Raw values divided by it are in the unit that networks see."""
+    def scale(self) -> float: ...  # noqa: D102
 
 
 def logits_for(classes: int) -> int:

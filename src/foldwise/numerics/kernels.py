@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import accumulate, pairwise
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ from foldwise.numerics import layers, products
 from foldwise.numerics.batches import Block, Rows
 from foldwise.numerics.checkpoints import Stateful
 from foldwise.numerics.compiling import compiled, warn_without_fma
-from foldwise.numerics.inputs import Network, Training
+from foldwise.numerics.inputs import Training
 from foldwise.numerics.lanes import LANES, after, as_kind, inner, like, start
 from foldwise.numerics.networks import StackedNetwork
 from foldwise.numerics.products import RULE
@@ -36,7 +37,6 @@ from foldwise.numerics.products import RULE
 ACTIVATIONS = layers.ACTIVATIONS
 OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw")
 SGD, RMSPROP, ADAM, ADAMW = range(len(OPTIMIZERS))
-LOSSES = ("cross_entropy", "squared_error")
 EVALUATED = 64  # rows whose logits are computed together
 ALIASED = 1024  # numbers from row to row at which rows fall into the same place of a cache
 Pointer = Any  # to numbers of compiled code
@@ -167,25 +167,12 @@ class Memory:
         self.powers = power1, power2
 
 
-def supports(network: Network, training: Training) -> bool:
-    """Whether the compiled code knows the activation, the optimizer and the loss."""
-    return (
-        network.activation in ACTIVATIONS
-        and training.optimizer.name in OPTIMIZERS
-        and training.loss in LOSSES
-    )
-
-
 def functions(stack: StackedNetwork, training: Training) -> Functions:
-    """What the compiled code does with a stack.
+    """What the compiled code does with a stack on the CPU.
 
     The loss of a model is the mean over a batch's rows; models do not touch each other, and the
     numbers of one do not depend on how many others there are. The stack's parameters and
     running statistics become views of the arrays that training changes.
-
-    Args:
-        stack: on the CPU.
-        training: loss, optimizer and batch size.
     """
     state, settings = _flattened(stack), _settings(stack, training)
     widths, without = _widths(stack), _no_mask(stack)
@@ -240,22 +227,17 @@ def inspection(
 ) -> Callable[[Tensor, Tensor], list[Inside]]:
     """What gives, for rescaled rows (B, C) and targets (B, K), the inside of each linear layer.
 
-    As in training, but without dropout, and no weight changes.
-
-    Args:
-        stack: of one model, on the CPU.
-        training: has the loss.
+    As in training, but without dropout, and no weight changes. The stack is one model on the CPU.
     """
     state, widths, without = _flattened(stack), _widths(stack), _no_mask(stack)
     settings = _settings(stack, training)._replace(
         dropout=False, optimizer=SGD, lr=0.0, weight_decay=0.0, beta1=0.0, nesterov=False, keep=True
     )  # so that the velocity is the gradient
-    as_it_is = (np.full((1, widths.real[0]), x, state.parameters.dtype) for x in (0.0, 1.0))
-    shift, factor = as_it_is
+    as_it_is = [np.full((1, widths.real[0]), x, state.parameters.dtype) for x in (0.0, 1.0)]
 
     def inspect(x: Tensor, targets: Tensor) -> list[Inside]:
         rows, room = len(x), _room(widths, len(x), stack.shift.dtype)
-        data = Data(x.contiguous().numpy().view(np.uint8), False, shift, factor)
+        data = Data(x.contiguous().numpy().view(np.uint8), False, *as_it_is)
         chosen = np.arange(rows)[np.newaxis]
         _train(
             state, data, targets.contiguous().numpy(), chosen, without, without, widths, settings,
@@ -322,16 +304,18 @@ def _data(rows: Rows) -> Data:
     return Data(X.view(np.uint8), whole, rows.shift.numpy(), rows.factor.numpy())
 
 
-def prepare(network: Network, training: Training) -> None:
+def prepare() -> None:
     """Compile, or load what an earlier process compiled, before others are forked from this one.
 
-    The first time takes some ten seconds; the result lies beside this file, in `__pycache__`.
-
-    Args:
-        network: any; the compiled code is the same for all.
-        training: likewise.
+    The code is the same for all settings. The first time takes some ten seconds; the result lies
+    beside this file, in `__pycache__`.
     """
     warn_without_fma()
+    network: Any = SimpleNamespace(
+        hidden=[], activation="relu", batch_norm=False, input_dropout=0.0, hidden_dropout=0.0
+    )
+    optimizer = SimpleNamespace(name="sgd", lr=1.0, weight_decay=0.0, momentum=0.0)
+    training: Any = SimpleNamespace(loss="cross_entropy", batch_size=1, optimizer=optimizer)
     nothing, chosen = torch.zeros(1, 1), torch.zeros(1, 0, dtype=torch.int64)
     rows = Rows(nothing, nothing, chosen, nothing, nothing, chosen)
     train, logits, scores, *_ = functions(StackedNetwork(network, 1, 1, 1), training)
@@ -342,18 +326,12 @@ def prepare(network: Network, training: Training) -> None:
 
 
 def _settings(stack: StackedNetwork, training: Training) -> Settings:
-    network, optimizer = stack.network, training.optimizer
-    beta1, beta2, eps, nesterov = 0.0, 0.0, 0.0, False
-    if optimizer.name == "sgd":
-        beta1, nesterov = optimizer.momentum, optimizer.nesterov
-    elif optimizer.name == "rmsprop":
-        beta1, beta2, eps = optimizer.momentum, optimizer.alpha, optimizer.eps
-    else:
-        (beta1, beta2), eps = optimizer.betas, optimizer.eps
+    network, optimizer, its = stack.network, training.optimizer, vars(training.optimizer)
+    beta1, beta2 = its.get("betas") or (its["momentum"], its.get("alpha", 0.0))
     return Settings(
         ACTIVATIONS.index(network.activation), network.batch_norm, network.hidden_dropout > 0,
         training.loss == "squared_error", OPTIMIZERS.index(optimizer.name), optimizer.lr,
-        optimizer.weight_decay, beta1, beta2, eps, nesterov,
+        optimizer.weight_decay, beta1, beta2, its.get("eps", 0.0), its.get("nesterov", False),
     )  # fmt: skip
 
 

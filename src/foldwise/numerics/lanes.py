@@ -50,11 +50,12 @@ class Value:
 
     def fma(self, factor: "Value | float", term: "Value | float") -> "Value":
         """This number times factor, plus term, rounded once."""
-        return self._call("fma", [self.number, self._same(factor), self._same(term)])
+        arguments = [self.number, self._same(factor), self._same(term)]
+        return Value(self.b, call(self.b, "fma", arguments))
 
     def sqrt(self) -> "Value":
         """The square root, rounded as IEEE 754 says."""
-        return self._call("sqrt", [self.number])
+        return Value(self.b, call(self.b, "sqrt", [self.number]))
 
     def like(self, number: float) -> "Value":
         """A constant of the same kind."""
@@ -84,14 +85,6 @@ class Value:
         """Difference of whole numbers."""
         return Value(self.b, self.b.sub(self.number, self._whole(other)))
 
-    def both(self, other: "Value | int") -> "Value":
-        """Bits set in both."""
-        return Value(self.b, self.b.and_(self.number, self._whole(other)))
-
-    def either(self, other: "Value | int") -> "Value":
-        """Bits set in one of them."""
-        return Value(self.b, self.b.or_(self.number, self._whole(other)))
-
     def as_float(self) -> "Value":
         """The floating-point number that has these bits."""
         return self._cast(self.b.bitcast, FLOATS[_size(self.number.type)])
@@ -99,10 +92,6 @@ class Value:
     def to_float(self) -> "Value":
         """This whole number as a floating-point number of the same size."""
         return self._cast(self.b.sitofp, FLOATS[_size(self.number.type)])
-
-    def like_whole(self, number: int) -> "Value":
-        """A constant of the same kind, a whole number."""
-        return Value(self.b, self._whole(number))
 
     def _cast(self, cast: Callable[[ir.Value, ir.Type], ir.Value], to: ir.Type) -> "Value":
         kind = self.number.type
@@ -122,9 +111,6 @@ class Value:
             return other.number
         kind = self.number.type
         return kind([other] * kind.count if isinstance(kind, ir.VectorType) else other)
-
-    def _call(self, name: str, arguments: list[ir.Value]) -> "Value":
-        return Value(self.b, call(self.b, name, arguments))
 
 
 def _size(kind: ir.Type) -> int:

@@ -202,7 +202,7 @@ def softmax(z, outputs, p):
 
 @inner
 def loss_gradient(logits, rows, outputs, wide, targets, squared_error, d):
-    """Gradient d (B, K) of the mean of `losses.losses` over B rows by the logits (B, K)."""
+    """Gradient d (B, K) of the mean of `steps.losses` over B rows by the logits (B, K)."""
     share = like(d, 1) / like(d, rows)
     for row in range(rows):
         z, y, by_z = after(logits, row * wide), after(targets, row * outputs), after(d, row * wide)
@@ -235,7 +235,7 @@ def _softmax_gradient(z, y, outputs, squared_error, share, d):
 
 @inner
 def row_loss(z, y, outputs, squared_error, p):
-    """`losses.losses` of one row: logits z, targets y, and room p (K,) for probabilities."""
+    """`steps.losses` of one row: logits z, targets y, and room p (K,) for probabilities."""
     total = like(z, 0)
     if outputs == 1:
         if squared_error:

@@ -27,12 +27,7 @@ MOMENTUM = 0.1  # of BatchNorm's running statistics, likewise
 
 
 class Rescale(nn.Module):
-    """Raw input to what the network sees: (x - shift) / scale, flattened to (B, C).
-
-    Args:
-        shift: (C,), 0 where nothing is shifted.
-        scale: (C,), 1 where nothing is scaled.
-    """
+    """Raw input to what the network sees: (x - shift) / scale, both (C,), flattened to (B, C)."""
 
     shift: Tensor
     scale: Tensor
@@ -48,10 +43,7 @@ class Rescale(nn.Module):
 
 
 class StackedLinear(nn.Module):
-    """F linear layers: y = x W + b.
-
-    Parameters: weight (F, in, out), bias (F, out).
-    """
+    """F linear layers: y = x W + b; weight (F, in, out), bias (F, out)."""
 
     def __init__(self, models: int, inputs: int, outputs: int):
         super().__init__()
@@ -66,14 +58,10 @@ class StackedLinear(nn.Module):
         """Model i as `nn.Linear`."""
         _, inputs, outputs = self.weight.shape
         linear = nn.Linear(inputs, outputs)
-        self.copy_to(linear, i)
+        with torch.no_grad():
+            linear.weight.copy_(self.weight[i].T)
+            linear.bias.copy_(self.bias[i])
         return linear
-
-    @torch.no_grad()
-    def copy_to(self, linear: nn.Linear, i: int) -> None:
-        """Copy the current numbers of model i into a module that `unstack` made."""
-        linear.weight.copy_(self.weight[i].T)
-        linear.bias.copy_(self.bias[i])
 
 
 class StackedBatchNorm(nn.Module):
@@ -96,8 +84,9 @@ class StackedBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(F, B, C) to (F, B, C); training needs B of 2 or more."""
+        models, rows, features = x.shape
         y = nn.functional.batch_norm(
-            side_by_side(x),
+            x.transpose(0, 1).reshape(rows, models * features),
             self.running_mean.reshape(-1),
             self.running_var.reshape(-1),
             self.weight.reshape(-1),
@@ -106,30 +95,15 @@ class StackedBatchNorm(nn.Module):
             momentum=MOMENTUM,
             eps=EPS,
         )
-        return stacked(y, x.shape[0])
+        return y.view(rows, models, features).transpose(0, 1)
 
     def unstack(self, i: int) -> nn.BatchNorm1d:
         """Model i as `nn.BatchNorm1d`."""
         norm = nn.BatchNorm1d(self.weight.shape[1], eps=EPS, momentum=MOMENTUM)
-        self.copy_to(norm, i)
+        with torch.no_grad():
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                getattr(norm, name).copy_(getattr(self, name)[i])
         return norm
-
-    @torch.no_grad()
-    def copy_to(self, norm: nn.BatchNorm1d, i: int) -> None:
-        """Copy the current numbers of model i into a module that `unstack` made."""
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            getattr(norm, name).copy_(getattr(self, name)[i])
-
-
-def side_by_side(x: Tensor) -> Tensor:
-    """(F, B, C) to (B, F * C): the models' features beside each other, free for F = 1."""
-    models, rows, features = x.shape
-    return x.transpose(0, 1).reshape(rows, models * features)
-
-
-def stacked(x: Tensor, models: int) -> Tensor:
-    """(B, F * C) to (F, B, C), as a view."""
-    return x.view(x.shape[0], models, x.shape[1] // models).transpose(0, 1)
 
 
 class HiddenLayer(nn.Module):
@@ -158,11 +132,14 @@ class StackedNetwork(nn.Module):
     """F networks of one variant.
 
     Args:
-        network: the variant's network.
+        network: of each.
         inputs: features per row.
         outputs: logits per row (see `inputs.logits_for`).
         models: F.
     """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, network: Network, inputs: int, outputs: int, models: int):
         super().__init__()
@@ -175,9 +152,6 @@ class StackedNetwork(nn.Module):
             for wide, narrow in zip(widths, network.hidden, strict=False)
         )
         self.output = StackedLinear(models, widths[-1], outputs)
-
-    shift: Tensor
-    scale: Tensor
 
     @property
     def models(self) -> int:
@@ -225,10 +199,6 @@ class StackedNetwork(nn.Module):
         """The hidden layers in order."""
         return [layer for layer in self.hidden if isinstance(layer, HiddenLayer)]
 
-    def parameters_per_model(self) -> int:
-        """Trained numbers in one of the models."""
-        return sum(p.numel() for p in self.parameters()) // self.models
-
 
 class Classifier(nn.Module):
     """A plain network that gives class probabilities: what users get from a trained model."""
@@ -273,9 +243,10 @@ def initialise(
         generator: (model, layer name) to a seeded generator; one per layer, so that variants
             share the layers whose shapes agree.
     """
-    layers = [(n, m) for n, m in stack.named_modules() if isinstance(m, StackedLinear)]
     with torch.no_grad():
-        for name, layer in layers:
+        for name, layer in stack.named_modules():
+            if not isinstance(layer, StackedLinear):
+                continue
             models, inputs, outputs = layer.weight.shape
             bound = init.uniform or 1 / math.sqrt(inputs)
             for i in range(models):

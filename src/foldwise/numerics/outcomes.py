@@ -16,47 +16,27 @@ DIAGNOSTICS = (
 
 @dataclass(frozen=True)
 class Recorded:
-    """The metrics of models that train together, after an epoch; epoch 0 is the start.
+    """The metrics of models that train together, after an epoch; epoch 0 is the start."""
 
-    Attributes:
-        splits: (repeat, fold) of the models (F,).
-        epoch: 0, or a recorded epoch.
-        finished: Unix time in seconds.
-        metrics: (F, 4), columns as in `Trained.history`; empty at epoch 0.
-    """
-
-    splits: list[tuple[int, int]]
+    splits: list[tuple[int, int]]  # (repeat, fold) of each model (F,)
     epoch: int
-    finished: float
-    metrics: list[list[float]]
+    finished: float  # Unix time in seconds
+    metrics: list[list[float]]  # (F, 4), columns as in `Trained.history`; empty at epoch 0
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The result of training on one split.
-
-    Attributes:
-        split: which one.
-        started: Unix time in seconds.
-        epochs: recorded epochs (E,), from 1.
-        history: (E, 4): train loss and accuracy, validation loss and accuracy.
-        finished: Unix time in seconds of each recorded epoch (E,).
-        held_out: class probabilities of the held-out rows (n_validation, K).
-        test: class probabilities of the test rows (n_test, K).
-        weights: name → array, from which the network can be made again.
-        diagnostics: `DIAGNOSTICS` per measurement and layer (see `numerics.diagnostics`); none if
-            the split is not probed.
-    """
+    """The result of training on one split. Times are Unix time in seconds."""
 
     split: Split
     started: float
-    epochs: np.ndarray
-    history: np.ndarray
-    finished: np.ndarray
-    held_out: np.ndarray
-    test: np.ndarray
-    weights: dict[str, np.ndarray]
-    diagnostics: list[dict[str, float]]
+    epochs: np.ndarray  # recorded epochs (E,), from 1
+    history: np.ndarray  # (E, 4): train loss and accuracy, validation loss and accuracy
+    finished: np.ndarray  # when each recorded epoch was (E,)
+    held_out: np.ndarray  # class probabilities of the held-out rows (n_validation, K)
+    test: np.ndarray  # of the test rows (n_test, K)
+    weights: dict[str, np.ndarray]  # from which the network can be made again
+    diagnostics: list[dict[str, float]]  # `DIAGNOSTICS` a measurement and layer, if it is probed
 
 
 class DivergedError(Exception):

@@ -28,13 +28,15 @@ def dropout_mask(generators: Sequence[torch.Generator], p: float, rows: int, wid
 
     Sixteen random bits decide each factor, so p is taken to the nearest multiple of 2**-16;
     four factors come from one 64-bit draw, which is several times quicker than a float each.
+    That is too coarse near 0 and 1, where a factor takes all 64 bits.
     """
+    size = 16 if 0.01 <= p <= 0.99 else 64
     count = rows * width
-    bits = torch.empty(len(generators), -(-count // 4), dtype=torch.int64)
+    bits = torch.empty(len(generators), -(-count * size // 64), dtype=torch.int64)
     for i, random in enumerate(generators):
         bits[i].random_(-(2**63), None, generator=random)
-    lanes = bits.view(torch.int16)[:, :count]
-    threshold = round(p * 2**16) - 2**15  # lanes are uniform over -2**15 ... 2**15 - 1
+    lanes = bits.view(torch.int16 if size == 16 else torch.int64)[:, :count]
+    threshold = round(p * 2**size) - 2 ** (size - 1)  # lanes: -2**(size - 1) ... 2**(size - 1) - 1
     mask = torch.empty(len(generators), count)
     torch.ge(lanes, threshold, out=mask)  # straight to float: seven times quicker than by bool
     return mask.mul_(1 / (1 - p)).view(len(generators), rows, width)

@@ -10,19 +10,17 @@ REFIT = -1  # repeat and fold of the split that trains on all rows
 
 @dataclass(frozen=True)
 class Split:
-    """One (repeat, fold). `refit` holds no rows out.
-
-    Attributes:
-        repeat: from 0; `REFIT` for the split that trains on all rows.
-        fold: from 0; `REFIT` likewise.
-        train: row numbers (n_train,), ascending.
-        held_out: row numbers (n_validation,), ascending.
-    """
+    """One (repeat, fold), both from 0; `refit`, which trains on all rows, has `REFIT` for both."""
 
     repeat: int
     fold: int
-    train: np.ndarray
-    held_out: np.ndarray
+    train: np.ndarray  # row numbers (n_train,), ascending
+    held_out: np.ndarray  # likewise (n_validation,)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """(repeat, fold)."""
+        return self.repeat, self.fold
 
 
 def split_name(repeat: int, fold: int) -> str:
@@ -31,10 +29,9 @@ def split_name(repeat: int, fold: int) -> str:
 
 
 def splits(fold_of: Sequence[np.ndarray]) -> list[Split]:
-    """The splits in order of repeat and fold, and `refit` last.
+    """The splits in order of repeat and fold, `refit` last.
 
-    Args:
-        fold_of: for every repeat, in which fold each row is held out (n,).
+    `fold_of` says for every repeat in which fold each row is held out (n,).
     """
     folds_only = [
         Split(repeat, fold, np.flatnonzero(folds != fold), np.flatnonzero(folds == fold))

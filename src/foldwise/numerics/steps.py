@@ -12,7 +12,6 @@ from foldwise.numerics.batches import BLOCK_BYTES, Batch, Block, Rows
 from foldwise.numerics.checkpoints import Moments
 from foldwise.numerics.inputs import Training
 from foldwise.numerics.kernels import Functions
-from foldwise.numerics.losses import losses
 from foldwise.numerics.networks import StackedNetwork, probabilities
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -27,13 +26,8 @@ Step = Callable[[Batch], None]
 
 
 def functions(stack: nn.Module, training: Training) -> Functions:
-    """The fastest way that there is for this module on its device.
-
-    Args:
-        stack: in training mode, where it is to train.
-        training: loss, optimizer and batch size.
-    """
-    if isinstance(stack, StackedNetwork) and is_compiled(stack, training):
+    """The fastest way that there is for this module, in training mode, on its device."""
+    if isinstance(stack, StackedNetwork) and is_compiled(stack):
         return kernels.functions(stack, training)
     optimizer = optimizer_of(stack, training)
     step = autograd_step(stack, training, optimizer)
@@ -43,10 +37,24 @@ def functions(stack: nn.Module, training: Training) -> Functions:
     return Functions(train, partial(evaluated, stack), scores, probabilities, Moments(optimizer))
 
 
-def is_compiled(stack: StackedNetwork, training: Training) -> bool:
-    """Whether the compiled step can train this; autograd trains everything else."""
-    on_cpu = stack.output.weight.device.type == "cpu"
-    return on_cpu and kernels.supports(stack.network, training)
+def is_compiled(stack: StackedNetwork) -> bool:
+    """Whether the compiled step trains this; autograd trains everything else."""
+    return stack.output.weight.device.type == "cpu"
+
+
+def losses(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
+    """Loss of every row (F, B).
+
+    cross_entropy: minus the log-probability of the row's class. squared_error: the mean over
+    the network's outputs of (probability - target)^2, the Brier score of the row.
+    """
+    if loss == "cross_entropy":
+        if logits.shape[-1] == 1:
+            z, y = logits.squeeze(-1), targets.squeeze(-1)
+            return nn.functional.softplus(z) - z * y
+        return -(torch.log_softmax(logits, dim=-1) * targets).sum(dim=-1)
+    p = torch.sigmoid(logits) if logits.shape[-1] == 1 else torch.softmax(logits, dim=-1)
+    return (p - targets).square().mean(dim=-1)
 
 
 def evaluated(stack: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldwise.numerics import kernels, networks, randomness, steps
+from foldwise.numerics import networks, randomness, steps
 from foldwise.numerics.batches import Block, Rows, blocks, preprocessing, targets_for
 from foldwise.numerics.checkpoints import Checkpoints, Numbers, State, Stateful, gathered, restore
 from foldwise.numerics.diagnostics import ROWS, Probe
@@ -25,22 +25,17 @@ from foldwise.numerics.outcomes import DivergedError, Recorded, Trained
 from foldwise.numerics.split import Split
 
 HISTORY_POINTS = 100  # a learning curve has at most so many points
-RECORD_SECONDS = 1.0  # at least between two calls of `record`
-TELL_SECONDS = 0.1  # at least between two calls of `progress`
+RECORD_SECONDS = 1.0  # at least between two records that are told
+TELL_SECONDS = 0.1  # at least between two numbers that are
 EVALUATED_ROWS = 10_000  # training metrics are taken on the first so many rows of a split
-Progress = Callable[[int], object]
-Record = Callable[[Recorded], object]
+Tell = Callable[[int | Recorded], object]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Splits with equally many training rows that train as one stack.
+    """F splits with equally many training rows that train as one stack, a model each.
 
-    Attributes:
-        network: of every split.
-        training: likewise.
-        study: part of the key of the random streams.
-        splits: one for each model of the stack (F,).
+    The study is part of the key of the random streams.
     """
 
     network: Network
@@ -51,35 +46,43 @@ class Chunk:
     @property
     def places(self) -> list[tuple[int, int]]:
         """(repeat, fold) of the splits."""
-        return [(split.repeat, split.fold) for split in self.splits]
+        return [split.place for split in self.splits]
+
+    def streams(self, purpose: str) -> list[torch.Generator]:
+        """The random streams of the splits for a purpose."""
+        return [self._stream(place, purpose) for place in self.places]
+
+    def initial(self, model: int, layer: str) -> torch.Generator:
+        """The stream of a layer's initial weights."""
+        place = (0, 0) if self.training.same_init else self.places[model]
+        return self._stream(place, f"init/{layer}")
+
+    def _stream(self, place: tuple[int, int], purpose: str) -> torch.Generator:
+        return randomness.generator(self.training.seed, self.study, *place, purpose)
 
 
 def train(
     chunk: Chunk,
     data: Data,
     device: str = "cpu",
-    progress: Progress = lambda models: None,
-    record: Record = lambda recorded: None,
+    tell: Tell = lambda said: None,
     checkpoints: Checkpoints | None = None,
 ) -> list[Trained]:
-    """Train a chunk's models; same input, same bits.
+    """Train a chunk's models on "cpu" or "cuda"; same input, same bits.
 
     Args:
         chunk: settings and splits.
         data: raw arrays.
-        device: "cpu" or "cuda".
-        progress: called now and then with the number of epochs that models took since.
-        record: called at the start, after recorded epochs (not all, where they follow each other
+        device: where.
+        tell: called now and then with the number of epochs that models took since; and with what
+            is recorded at the start, after some epochs (not all, where they follow each other
             quickly) and at the end.
         checkpoints: has the state to go on from, and is offered a new one after each block.
-
-    Returns:
-        What each split yields, in the order of the chunk.
 
     Raises:
         DivergedError: a model's loss is no longer finite.
     """
-    reporter = _Reporter(chunk, progress, record)
+    reporter = _Reporter(chunk, tell)
     stack, rows = _prepare(chunk, data, device)
     functions = steps.functions(stack, chunk.training)
     train_on, probe = functions.train, _probe(chunk, stack, rows)
@@ -94,7 +97,7 @@ def train(
     if checkpoints is not None and (state := checkpoints.load()) is not None:
         restore(parts, state)
     reporter.begin(course.epoch)
-    with torch.no_grad(), subnormals_flushed():
+    with torch.no_grad(), _subnormals_flushed():
         for one_epoch in course.epochs():
             for block in one_epoch:
                 train_on(block)
@@ -122,7 +125,7 @@ def train(
 
 
 @contextmanager
-def subnormals_flushed() -> Iterator[None]:
+def _subnormals_flushed() -> Iterator[None]:
     """Subnormal numbers count as zero, in this thread.
 
     Adam's moments of a dead unit decay into them and stay there, and arithmetic on them is
@@ -142,10 +145,10 @@ def recorded_epochs(epochs: int) -> list[int]:
 
 
 class _Reporter:
-    """Collects the metrics of recorded epochs; reports them and the progress, not too often."""
+    """Collects the metrics of recorded epochs; tells them and the progress, not too often."""
 
-    def __init__(self, chunk: Chunk, progress: Progress, record: Record):
-        self.chunk, self.progress, self.record = chunk, progress, record
+    def __init__(self, chunk: Chunk, tell: Tell):
+        self.chunk, self.tell = chunk, tell
         self.epochs = recorded_epochs(chunk.training.epochs)
         self.history, self.finished = list[np.ndarray](), list[float]()  # (F, 4) each
         self.started = time.time()
@@ -153,7 +156,7 @@ class _Reporter:
 
     def begin(self, epoch: int) -> None:
         """Say when the models began, and what they took before the first epoch of this process."""
-        self.record(Recorded(self.chunk.places, 0, self.started, []))
+        self.tell(Recorded(self.chunk.places, 0, self.started, []))
         self._taken = (epoch - 1) * len(self.chunk.splits)
 
     def state(self) -> State:
@@ -172,7 +175,7 @@ class _Reporter:
         self._taken += len(self.chunk.splits)
         now = time.time()
         if now > self._told + TELL_SECONDS or epoch == self.epochs[-1]:
-            self.progress(self._taken)
+            self.tell(self._taken)
             self._taken, self._told = 0, now
 
     def add(self, epoch: int, metrics: Tensor) -> None:
@@ -180,17 +183,12 @@ class _Reporter:
         finished = time.time()
         self.history.append(metrics.cpu().numpy())
         self.finished.append(finished)
-        _check_finite(metrics[:, 0], self.chunk, epoch)
+        for place, loss in zip(self.chunk.places, metrics[:, 0].tolist(), strict=True):
+            if not math.isfinite(loss):
+                raise DivergedError(*place, epoch, loss)
         if finished >= self._due or epoch == self.epochs[-1]:
-            self.record(Recorded(self.chunk.places, epoch, finished, metrics.tolist()))
+            self.tell(Recorded(self.chunk.places, epoch, finished, metrics.tolist()))
             self._due = finished + RECORD_SECONDS
-
-
-def _check_finite(loss: Tensor, chunk: Chunk, epoch: int) -> None:
-    bad = (~loss.isfinite()).nonzero()
-    if len(bad):
-        i = int(bad[0])
-        raise DivergedError(*chunk.places[i], epoch, float(loss[i]))
 
 
 # --- preparation -------------------------------------------------------------------------
@@ -202,7 +200,7 @@ def _prepare(chunk: Chunk, data: Data, device: str) -> tuple[StackedNetwork, Row
     classes = len(data.class_names)
     outputs = logits_for(classes)
     stack = StackedNetwork(chunk.network, X.shape[1], outputs, len(chunk.splits))
-    networks.initialise(stack, chunk.training.init, _initial_generator(chunk))
+    networks.initialise(stack, chunk.training.init, chunk.initial)
     kind = chunk.training.preprocessing
     for i, split in enumerate(chunk.splits):
         fitted_on = split.train[:0] if kind == "none" else split.train  # "none" looks at no row
@@ -227,15 +225,12 @@ def _stack_rows(rows: Sequence[np.ndarray], device: str) -> Tensor:
 class _Course:
     """How far a training is: the epoch, from 1, its order of rows, its blocks, the random streams.
 
-    Attributes:
-        epoch: the present one.
-        block: how many of its blocks were given.
-        order: its training rows in order (F, n); None before it begins.
+    The order (F, n) is None before an epoch begins; `block` counts the blocks that were given.
     """
 
     def __init__(self, chunk: Chunk, stack: StackedNetwork, rows: Rows):
         self.settings, self.stack, self.rows = chunk.training, stack, rows
-        self.streams = {name: _generators(chunk, name) for name in ("order", "dropout")}
+        self.streams = {name: chunk.streams(name) for name in ("order", "dropout")}
         self.epoch, self.block = 1, 0
         self.order: Tensor | None = None
 
@@ -280,29 +275,13 @@ class _Course:
         self.order = torch.from_numpy(state["order"].copy()).to(self.rows.train.device)
 
 
-def _generators(chunk: Chunk, purpose: str) -> list[torch.Generator]:
-    seed, study = chunk.training.seed, chunk.study
-    return [randomness.generator(seed, study, *place, purpose) for place in chunk.places]
-
-
-def _initial_generator(chunk: Chunk) -> Callable[[int, str], torch.Generator]:
-    settings = chunk.training
-
-    def generator(model: int, layer: str) -> torch.Generator:
-        place = (0, 0) if settings.same_init else chunk.places[model]
-        return randomness.generator(settings.seed, chunk.study, *place, f"init/{layer}")
-
-    return generator
-
-
 # --- the probe -------------------------------------------------------------------------------
 
 
 def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
     """A probe of the split that the settings name, on training rows spread over the file."""
     settings, (repeat, fold) = chunk.training, chunk.training.probe
-    known = kernels.supports(chunk.network, settings)
-    if (repeat, fold) not in chunk.places or not known:
+    if (repeat, fold) not in chunk.places:
         return None
     i, n = chunk.places.index((repeat, fold)), rows.train.shape[1]
     spread = torch.linspace(0, n - 1, min(ROWS, n), device=rows.train.device).long()
@@ -316,26 +295,18 @@ def _probe(chunk: Chunk, stack: StackedNetwork, rows: Rows) -> Probe | None:
 
 
 def _evaluation(functions: Functions, rows: Rows, held_out: Tensor) -> Callable[[], Tensor]:
-    """A function that gives mean loss and accuracy on training, then on held-out rows: (F, 4).
+    """What gives mean loss and accuracy on training, then on held-out rows (F, m): (F, 4).
 
     NaN where no rows are held out.
-
-    Args:
-        functions: what can be done with the stack.
-        rows: the data.
-        held_out: row numbers (F, m).
     """
     seen = rows.train[:, :EVALUATED_ROWS]
     chosen = torch.cat([seen, held_out], dim=1)
     sizes = [seen.shape[1], held_out.shape[1]]
-    targets, labels = (
-        torch.split(values, sizes, dim=1)
-        for values in (rows.targets_of(chosen), rows.labels[chosen])
-    )
+    targets, labels = rows.targets_of(chosen), rows.labels[chosen]
 
     def evaluate() -> Tensor:
-        logits = torch.split(functions.logits(rows, chosen), sizes, dim=1)
-        parts = zip(logits, targets, labels, strict=True)
+        every = functions.logits(rows, chosen), targets, labels
+        parts = zip(*(torch.split(values, sizes, dim=1) for values in every), strict=True)
         return torch.cat([functions.scores(*part) for part in parts], dim=1)
 
     return evaluate

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from foldwise.core import files, paths, trees
-from foldwise.core.config import Training
+from foldwise.core.config import MetricName, Training
 from foldwise.core.files import Record
 from foldwise.statistics import Interval, Posterior, Verdict
 
@@ -78,21 +80,14 @@ class AtRope(Record):
 class Pair(Record):
     """B against A. n rows, J = folds · repeats splits.
 
-    The fields of the t-test are those of `statistics.TTest`, of the differences B − A of the
-    primary metric; `verdict` and `posterior` know whether more is better.
-
-    Attributes:
-        kind: whether A is the study's baseline or the pair was declared.
-        p_holm: adjusted over the study's pairs.
-        ropes: the posterior at other ropes.
-        mcnemar: per repeat; none where the predictions are not at hand.
-        bootstrap: likewise.
-        exploratory: the other metrics.
+    From `mean` to `mde`, the t-test (`statistics.TTest`) of the differences B − A of the primary
+    metric; `p_holm` is adjusted over the study's pairs. `verdict` and `posterior` know whether
+    more is better. McNemar's tests (one a repeat) and the bootstrap need predictions at hand.
     """
 
     a: str
     b: str
-    kind: Kind
+    kind: Kind  # whether A is the study's baseline or the pair was declared
     n: int
     folds: int
     repeats: int
@@ -111,7 +106,7 @@ class Pair(Record):
     ropes: list[AtRope]
     mcnemar: list[McNemar]
     bootstrap: Bootstrap | None
-    exploratory: dict[str, Exploratory]
+    exploratory: dict[str, Exploratory]  # the other metrics
     differences: list[Difference]
 
 
@@ -130,10 +125,11 @@ class Comparison(Record):
     study: str
     edition: str
     synthetic: bool
-    metric: str
+    metric: MetricName
     rope: float
     protocol: Protocol
     variants: dict[str, VariantSummary]
+    metrics: dict[str, str] = Field(default_factory=dict)  # variant → digest of its files
     pairs: list[Pair | Refused]
 
     @property
@@ -148,22 +144,12 @@ class Comparison(Record):
 
 
 def write_comparison(root: Path, comparison: Comparison) -> None:
-    """Write a study's comparisons, floats with ten significant digits.
-
-    Raises:
-        WriteError: the file cannot be written.
-    """
+    """Write a study's comparisons, floats with ten significant digits."""
     content = trees.rounded(comparison.model_dump(mode="json"))
     files.write_json(root / paths.comparison(comparison.study), content)
 
 
 def read_comparison(root: Path, study: str) -> Comparison:
-    """A study's comparisons.
-
-    Raises:
-        MissingError: they are not there.
-        DamagedError: the file is not what was written.
-    """
-    path = root / paths.comparison(study)
+    """A study's comparisons; MissingError or DamagedError where they are not as written."""
     remedy = f"`dvc repro compare@{study}` makes it"
-    return files.read_record(path, Comparison, remedy)
+    return files.read_record(root / paths.comparison(study), Comparison, remedy)

@@ -1,14 +1,20 @@
-"""How well one variant did: metrics/<variant>.json for `dvc metrics`, and a line per split."""
+"""How well one variant did: metrics/<variant>.json for `dvc metrics`, and a line per split.
 
+What reads raises MissingError where a file is not there, DamagedError where it is not what was
+written.
+"""
+
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from foldwise.core import files, paths, trees
+from foldwise.core.config import MetricName
 from foldwise.core.errors import DamagedError
 from foldwise.core.files import Record
 from foldwise.metrics import METRICS
@@ -53,14 +59,8 @@ class OnTestRows(Record):
 class Metrics(Record):
     """metrics/<variant>.json. A failed run has `reason` and no scores.
 
-    Attributes:
-        data_digest: with `split_digest` it says with which other results, of any commit, these
-            are paired; None in files of an older foldwise.
-        numerics: what decided the bits of the training; None in files of an older foldwise.
-        metric: the study's primary one.
-        scores: metric → score; in the file each stands under its own name.
-        missing: metric → why it could not be computed.
-        recall: class → share of its rows that were predicted as it, over all repeats.
+    Data and split digest say with which other results, of any commit, these are paired. What an
+    older foldwise did not write is None.
     """
 
     variant: str
@@ -68,19 +68,20 @@ class Metrics(Record):
     edition: str
     synthetic: bool
     data_digest: str | None = None
+    run_digest: str | None = None  # `Manifest.digest` of the run that they were made from
     numerics: Numerics | None = None
     status: str
     reason: str | None = None
-    metric: str = "accuracy"
+    metric: MetricName = "accuracy"  # the study's primary one
     splits: int = 0
     rows: int = 0
     split_digest: str | None = None
-    scores: dict[str, Score] = Field(default_factory=dict)
-    missing: dict[str, str] = Field(default_factory=dict)
+    scores: dict[str, Score] = Field(default_factory=dict)  # in the file by their own names
+    missing: dict[str, str] = Field(default_factory=dict)  # metric → why it has no score
     train_accuracy: float | None = None
     train_loss: float | None = None
     gap: Gap | None = None
-    recall: dict[str, float] = Field(default_factory=dict)
+    recall: dict[str, float] = Field(default_factory=dict)  # of each class, over all repeats
     test: OnTestRows | None = None
 
     @property
@@ -100,6 +101,12 @@ class Metrics(Record):
             return tree
         return {**tree, "scores": {name: tree[name] for name in METRICS if name in tree}}
 
+    @model_validator(mode="after")
+    def _has_scores(self) -> Self:
+        if self.complete and self.metric not in self.scores:
+            raise ValueError(f"no score of the primary metric, {self.metric}")
+        return self
+
     @model_serializer(mode="wrap")
     def _spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         tree: dict[str, Any] = handler(self)
@@ -112,18 +119,16 @@ class Metrics(Record):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What evaluating one variant yields. J splits.
+    """What evaluating one variant yields.
 
-    Attributes:
-        metrics: see `Metrics`.
-        scores: (J, …), a line per split in the order of (repeat, fold), with `COLUMNS`: every
-            metric of its held-out rows (of a pooled one its jackknife share), train_accuracy and
-            train_loss after the last epoch, test_accuracy; NaN where there is none. No lines of a
-            failed run.
+    The scores have a line per split in the order of (repeat, fold), with `COLUMNS`: every metric
+    of its held-out rows (of a pooled one its jackknife share), train_accuracy and train_loss after
+    the last epoch, test_accuracy; NaN where there is none. A failed run has no lines.
     """
 
     metrics: Metrics
     scores: pd.DataFrame
+    digest: str = ""  # of the two files, where it was read from them
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,13 +153,22 @@ class Result:
         """The same, a line per split."""
         return self.evaluation.scores
 
+    @property
+    def stale(self) -> str:
+        """Why the scores are not those of the run; "" where they are, or where nothing says so."""
+        made_from = self.metrics.run_digest
+        if made_from is None or self.run is None or not self.run.exists:
+            return ""
+        if made_from == self.run.manifest.digest:
+            return ""
+        return (
+            f"{paths.metrics(self.name)}: made from another training than {paths.run(self.name)}/ "
+            f"holds; `dvc repro evaluate@{self.name}` evaluates it again"
+        )
+
 
 def write_evaluation(root: Path, evaluation: Evaluation) -> None:
-    """Write a variant's metrics and scores, floats with ten significant digits.
-
-    Raises:
-        WriteError: a file cannot be written.
-    """
+    """Write a variant's metrics and scores, floats with ten significant digits."""
     name = evaluation.metrics.variant
     metrics = trees.rounded(evaluation.metrics.model_dump(mode="json", exclude_none=True))
     files.write_json(root / paths.metrics(name), metrics)
@@ -165,29 +179,24 @@ def write_evaluation(root: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(root: Path, variant: str) -> Evaluation:
-    """A variant's metrics and scores.
-
-    Raises:
-        MissingError: one of them is not there.
-        DamagedError: one of them is not what was written.
-    """
+    """A variant's metrics and scores."""
     remedy = f"`dvc repro evaluate@{variant}` makes it"
-    metrics = files.read_record(root / paths.metrics(variant), Metrics, remedy)
-    path = root / paths.scores(variant)
-    return Evaluation(metrics, parse_scores(files.read_bytes(path, remedy), str(path), remedy))
+    path, table = root / paths.metrics(variant), root / paths.scores(variant)
+    text = files.read_bytes(path, remedy)
+    metrics = files.parse_record(text, Metrics, str(path), remedy)
+    csv = files.read_bytes(table, remedy)
+    digest = files.short(hashlib.sha256(text + csv).hexdigest())
+    return Evaluation(metrics, parse_scores(csv, str(table), remedy), digest)
 
 
 def parse_scores(content: bytes, source: str, remedy: str) -> pd.DataFrame:
     """The scores per split in a CSV file's content; `source` names it in messages.
 
     Columns that an older foldwise did not write are left out.
-
-    Raises:
-        DamagedError: it is no table, or has no splits in it.
     """
     try:
-        table = pd.read_csv(io.BytesIO(content))
-    except (ValueError, UnicodeDecodeError) as error:
+        table: pd.DataFrame = pd.read_csv(io.BytesIO(content)).apply(pd.to_numeric)
+    except ValueError as error:
         raise DamagedError(f"{source}: damaged ({error}); {remedy}") from None
     missing = [name for name in (*SPLIT, *SIZES) if name not in table.columns]
     if missing:
@@ -196,10 +205,5 @@ def parse_scores(content: bytes, source: str, remedy: str) -> pd.DataFrame:
 
 
 def read_result(root: Path, variant: str) -> Result:
-    """A variant's evaluation and its run folder, which is read when it is asked.
-
-    Raises:
-        MissingError: a file is not there.
-        DamagedError: a file is not what was written.
-    """
+    """A variant's evaluation and its run folder, which is read when it is asked."""
     return Result(read_evaluation(root, variant), RunFolder(root / paths.run(variant)))

@@ -1,20 +1,20 @@
-"""The run folder: what training one variant leaves. Written atomically, verified on reading.
+"""The run folder: what training one variant leaves. Replaced as a whole, verified on reading.
 
-`run.json` is written last and holds the sha256 of every other file but the timeline: a folder
-without it, or with a file that does not match it, is never accepted.
+`run.json` holds the sha256 of every other file but the timeline: a folder without it, or with a
+file that does not match it, is never accepted.
 """
 
-import io
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 import safetensors.numpy
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from safetensors import SafetensorError
 
 from foldwise.core import files
@@ -33,26 +33,21 @@ MODELS = "models.safetensors"
 MANIFEST = "run.json"
 TIMELINE = "timeline.parquet"
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # of a history
-FILES = (DIAGNOSTICS, HISTORY, PREDICTIONS, TEST_PREDICTIONS, MODELS, MANIFEST, TIMELINE)
-VERIFIED = tuple(sorted(set(FILES) - {MANIFEST, TIMELINE}))
+VERIFIED = (DIAGNOSTICS, HISTORY, MODELS, PREDICTIONS, TEST_PREDICTIONS)
+FILES = (*VERIFIED, MANIFEST, TIMELINE)
 
 Status = Literal["complete", "failed"]
 NumericsPath = Literal["compiled", "autograd", "cuda"]
 Place = tuple[int, int]  # repeat and fold of a split
+T = TypeVar("T")
 
 
 class Numerics(Record):
-    """What decides the bits of a training beside settings, data and foldwise's own code.
+    """What decides the bits of a training beside settings, data and foldwise's own code."""
 
-    Attributes:
-        path: "compiled" (the same bits on every x86-64 machine), "autograd", or "cuda".
-        versions: of the libraries that take part.
-        hardware: what the numbers depend on as well; "" for the compiled path.
-    """
-
-    path: NumericsPath
-    versions: dict[str, str]
-    hardware: str = ""
+    path: NumericsPath  # "compiled" has the same bits on every x86-64 machine
+    versions: dict[str, str]  # of the libraries that take part
+    hardware: str = ""  # what the numbers depend on as well
 
     @property
     def named(self) -> dict[str, str]:
@@ -63,40 +58,34 @@ class Numerics(Record):
 class Manifest(Record):
     """run.json: resolved settings, digests, versions; no times, ids or absolute paths.
 
-    Attributes:
-        schema_version: of this file, `schema` in it.
-        status: a run whose loss stopped being finite has "failed".
-        reason: why it failed, None where it did not.
-        variant: all that was asked for.
-        dataset: meta.json of the prepared data.
-        split_digest: sha256 of the split table's file.
-        code_digest: of the code that decides numbers.
-        numerics: what else does; None in files of an older foldwise.
-        versions: of foldwise, Python and the main libraries.
-        device: "cpu" or "cuda".
-        parameters: trained numbers of one model.
-        splits: (repeat, fold) along axis 0 of the weights, `refit` last.
-        files: name → sha256; empty until they are written.
+    A run whose loss stopped being finite has "failed".
     """
 
-    schema_version: int = SCHEMA
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
     status: Status
     reason: str | None = None
     variant: Variant
     dataset: Meta
-    split_digest: str
-    code_digest: str
-    numerics: Numerics | None = None
-    versions: dict[str, str] = Field(default_factory=dict)
+    split_digest: str  # sha256 of the split table's file
+    code_digest: str  # of the code that decides numbers
+    numerics: Numerics | None = None  # what else does; None in files of an older foldwise
+    versions: dict[str, str] = Field(default_factory=dict)  # of foldwise, Python, main libraries
     device: str = "cpu"
-    parameters: int
-    splits: list[Place]
-    files: dict[str, str] = Field(default_factory=dict)
+    parameters: int  # trained numbers of one model
+    splits: list[Place]  # along axis 0 of the weights, `refit` last
+    files: dict[str, str] = Field(default_factory=dict)  # name → sha256, once they are written
 
     @property
     def complete(self) -> bool:
         """Whether every model was trained to the end."""
         return self.status == "complete"
+
+    @property
+    def digest(self) -> str:
+        """Of all that it says but the versions that decide no bit, as metrics carry it."""
+        return files.short(files.digest(self.model_dump(mode="json", exclude={"versions"})))
 
 
 class Facts(Record):
@@ -143,40 +132,45 @@ class Run:
 
 
 def write_run(folder: Path, run: Run) -> Manifest:
-    """Write a run folder, the manifest last; the manifest with the digests of the files.
+    """Replace a run folder; the manifest with the digests of the files.
 
     Raises:
-        WriteError: the folder cannot be written (read-only, disk full).
+        WriteError: the folder cannot be written (read-only, disk full); it is as it was.
     """
-    files.remove(folder / MANIFEST)
-    files.write_table(folder / HISTORY, run.history)
-    files.write_table(folder / PREDICTIONS, run.predictions)
-    files.write_table(folder / TEST_PREDICTIONS, run.test_predictions)
-    files.write_table(folder / DIAGNOSTICS, run.diagnostics)
-    facts = run.facts.model_dump(exclude_none=True)
-    files.write_table(folder / TIMELINE, run.timeline, facts)
-    files.write_bytes(folder / MODELS, safetensors.numpy.save(run.weights))
-    digests = {name: files.sha256(folder / name) for name in VERIFIED}
+    contents = {
+        HISTORY: files.table_bytes(run.history),
+        PREDICTIONS: files.table_bytes(run.predictions),
+        TEST_PREDICTIONS: files.table_bytes(run.test_predictions),
+        DIAGNOSTICS: files.table_bytes(run.diagnostics),
+        MODELS: safetensors.numpy.save(run.weights),
+    }
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = run.manifest.model_copy(update={"files": digests})
-    files.write_json(folder / MANIFEST, as_json(manifest))
+    contents[TIMELINE] = files.table_bytes(run.timeline, run.facts.model_dump(exclude_none=True))
+    contents[MANIFEST] = files.json_bytes(manifest.model_dump(mode="json"))
+    files.write_together(folder, contents)
     return manifest
 
 
-def as_json(manifest: Manifest) -> dict[str, Any]:
-    """A manifest as run.json and a journal hold it."""
-    tree = manifest.model_dump(mode="json")
-    return {"schema": tree.pop("schema_version"), **tree}
+def _part(name: str) -> "cached_property[pd.DataFrame]":
+    """A table of a run folder."""
+    return cached_property(lambda folder: folder._read(name, pd.read_parquet))
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run on disk, read and verified part by part, each when it is first asked for.
+    """A run on disk, read and verified part by part, each when it is first asked for; see `Run`.
 
     Every part raises MissingError where its file is not there, and DamagedError where it does not
-    match the manifest.
+    match the manifest. No digest protects the timeline and the facts in it.
     """
 
     path: Path
+
+    history = _part(HISTORY)
+    predictions = _part(PREDICTIONS)
+    test_predictions = _part(TEST_PREDICTIONS)
+    diagnostics = _part(DIAGNOSTICS)
 
     @property
     def exists(self) -> bool:
@@ -194,86 +188,39 @@ class RunFolder:
             )
         return manifest_of(files.read_json(path, self._remedy), str(path), self._remedy)
 
-    @cached_property
-    def history(self) -> pd.DataFrame:
-        """See `Run`."""
-        return self._table(HISTORY)
-
-    @cached_property
-    def predictions(self) -> pd.DataFrame:
-        """See `Run`."""
-        return self._table(PREDICTIONS)
-
-    @cached_property
-    def test_predictions(self) -> pd.DataFrame:
-        """See `Run`."""
-        return self._table(TEST_PREDICTIONS)
-
-    @cached_property
-    def diagnostics(self) -> pd.DataFrame:
-        """See `Run`."""
-        return self._table(DIAGNOSTICS)
-
     @property
     def weights(self) -> dict[str, np.ndarray]:
         """The stack's parameters and buffers, name → (S, ...); read anew each time."""
-        path = self._verified(MODELS)
-        try:
-            return safetensors.numpy.load_file(path)
-        except SafetensorError as error:
-            raise DamagedError(f"{path}: damaged ({error}); {self._remedy}") from None
+        return self._read(MODELS, safetensors.numpy.load_file)
 
     @cached_property
     def timeline(self) -> pd.DataFrame:
-        """See `Run`; no digest protects it."""
-        try:
-            return pd.read_parquet(io.BytesIO(self._timeline.read_bytes()))
-        except (OSError, ValueError) as error:
-            raise self._bad_timeline(error) from None
+        """When which epoch was finished."""
+        columns = ["repeat", "fold", "epoch", "finished"]
+        return self._read(TIMELINE, lambda path: pd.read_parquet(path)[columns])
 
     @cached_property
     def facts(self) -> Facts:
         """See `Facts`."""
-        try:
-            return Facts.model_validate(files.read_facts(self._timeline))
-        except (OSError, ValueError) as error:
-            raise self._bad_timeline(error) from None
+        return self._read(TIMELINE, lambda path: Facts.model_validate(files.read_facts(path)))
 
     def check(self) -> None:
-        """Read everything.
-
-        Raises:
-            MissingError: a file is not there.
-            DamagedError: a file does not match the manifest.
-        """
+        """Read everything."""
         for name in VERIFIED:
-            self._verified(name)
+            self._read(name, Path)
         _ = self.timeline, self.facts
 
-    def _table(self, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self._verified(name))
-
-    def _verified(self, name: str) -> Path:
+    def _read(self, name: str, read: Callable[[Path], T]) -> T:
         path, expected = self.path / name, self.manifest.files.get(name)
         if not path.is_file():
             raise MissingError(f"{path}: missing; {self._remedy}")
-        if (actual := files.sha256(path)) != expected:
-            raise DamagedError(
-                f"{path}: damaged: its sha256 is {actual}, the manifest says {expected}; "
-                f"{self._remedy}"
-            )
-        return path
-
-    @property
-    def _timeline(self) -> Path:
-        path = self.path / TIMELINE
-        if not path.is_file():
-            raise MissingError(f"{path}: missing; {self._remedy}")
-        return path
-
-    def _bad_timeline(self, error: Exception) -> DamagedError:
-        path = self.path / TIMELINE
-        return DamagedError(f"{path}: damaged ({type(error).__name__}); {self._remedy}")
+        try:
+            if name in VERIFIED and (actual := files.sha256(path)) != expected:
+                raise ValueError(f"its sha256 is {actual}, the manifest says {expected}")
+            return read(path)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            reason = str(error).partition("\n")[0]
+            raise DamagedError(f"{path}: damaged ({reason}); {self._remedy}") from None
 
     @property
     def _remedy(self) -> str:
@@ -284,26 +231,16 @@ class RunFolder:
         )
 
 
-def manifest_of(tree: Mapping[str, Any], source: str, remedy: str) -> Manifest:
-    """The manifest in the object of a run.json, or of a journal's first line.
-
-    Raises:
-        DamagedError: a field is missing or bad, or it is of another schema version.
-    """
-    if tree.get("schema") != SCHEMA:
-        raise DamagedError(
-            f"{source}: schema {tree.get('schema')}, this foldwise reads {SCHEMA}; {remedy}"
-        )
-    content = {key: value for key, value in tree.items() if key != "schema"}
-    return files.as_record({**content, "schema_version": SCHEMA}, Manifest, source, remedy)
+def manifest_of(tree: Any, source: str, remedy: str) -> Manifest:
+    """The manifest in the object of a run.json, or of a journal's first line."""
+    found = tree.get("schema") if isinstance(tree, Mapping) else None
+    if found != SCHEMA:
+        raise DamagedError(f"{source}: schema {found}, this foldwise reads {SCHEMA}; {remedy}")
+    return files.as_record(dict(tree), Manifest, source, remedy)
 
 
 def check_complete(manifest: Manifest) -> None:
-    """That there are models and predictions.
-
-    Raises:
-        ResultsError: the training failed; the message says why.
-    """
+    """That there are models and predictions; a ResultsError says why not."""
     if not manifest.complete:
         raise ResultsError(f"{manifest.variant.name} failed: {manifest.reason}")
 

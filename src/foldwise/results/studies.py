@@ -1,13 +1,15 @@
 """All of a study's results together, as reports and trackers take them."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from foldwise.core import paths
 from foldwise.core.config import Config, Study
+from foldwise.core.errors import MissingError, ReadError, ResultsError
 from foldwise.results.comparisons import Comparison, read_comparison
 from foldwise.results.evaluations import Result, read_result
-from foldwise.results.runs import MANIFEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,7 @@ def read_studies(config: Config, root: Path = Path()) -> list[StudyResults]:
     Raises:
         MissingError: a file is not there.
         DamagedError: a file is not what was written.
+        ResultsError: they do not belong together (see `stale_results`).
     """
     return [read_study(config, name, root) for name in config.studies]
 
@@ -49,13 +52,66 @@ def read_studies(config: Config, root: Path = Path()) -> list[StudyResults]:
 def read_study(config: Config, name: str, root: Path = Path()) -> StudyResults:
     """The results of one study; see `read_studies`."""
     results = tuple(read_result(root, variant.name) for variant in config.variants_of(name))
-    return StudyResults(config.study(name), read_comparison(root, name), results)
+    comparison = read_comparison(root, name)
+    if lines := [*_of_other_runs(results), *_of_other_scores(comparison, results)]:
+        raise ResultsError("\n".join(lines))
+    return StudyResults(config.study(name), comparison, results)
+
+
+def stale_results(config: Config, root: Path = Path()) -> list[str]:
+    """What does not belong together, of all studies: a line for each, with place and remedy.
+
+    Scores belong to the run that they were made from, and a comparison to the scores that it was
+    made from. What an older foldwise wrote does not say, and what is not there or damaged is left
+    out.
+    """
+    lines = []
+    for name in config.studies:
+        results = list[Result]()
+        for variant in config.variants_of(name):
+            with suppress(ReadError):
+                results.append(read_result(root, variant.name))
+        for result in results:
+            with suppress(ReadError):
+                lines += _of_other_runs([result])
+        with suppress(ReadError):
+            lines += _of_other_scores(read_comparison(root, name), results)
+    return lines
+
+
+def belongs(comparison: Comparison, root: Path) -> bool:
+    """Whether a comparison was made from the scores that are there, and these from their runs.
+
+    Raises:
+        DamagedError: a file is not what was written.
+    """
+    results = []
+    for name in comparison.metrics:
+        with suppress(MissingError):
+            results.append(read_result(root, name))
+    return not (_of_other_runs(results) or _of_other_scores(comparison, results))
+
+
+def _of_other_runs(results: Iterable[Result]) -> list[str]:
+    return [result.stale for result in results if result.stale]
+
+
+def _of_other_scores(comparison: Comparison, results: Iterable[Result]) -> list[str]:
+    now, then = {r.name: r.evaluation.digest for r in results}, comparison.metrics
+    changed = [name for name in then if now.get(name, then[name]) != then[name]]
+    if not changed:
+        return []
+    path = paths.comparison(comparison.study)
+    return [
+        f"{path}: made from other metrics of {', '.join(changed)} than {paths.METRICS}/ holds; "
+        f"`dvc repro compare@{comparison.study}` compares again"
+    ]
 
 
 def is_whole(config: Config, name: str, root: Path = Path()) -> bool:
     """Whether a study has been trained, evaluated and compared as a whole."""
-    needed = [paths.comparison(name)]
-    for variant in config.variants_of(name):
-        needed += [paths.metrics(variant.name), paths.scores(variant.name)]
-        needed += [paths.run(variant.name) / MANIFEST]
-    return all((root / path).is_file() for path in needed)
+    try:
+        study = read_study(config, name, root)
+    except (MissingError, ResultsError):
+        return False
+    return all(result.run is not None and result.run.exists for result in study.results)

@@ -12,6 +12,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,13 @@ REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas")
 def export(run: Path, folder: Path) -> Models:
     """Write a model folder for each network of a run folder, into `folder`."""
     made = RunFolder(run)
-    networks, template = learners.networks(made.manifest, made.weights), folder / "template"
-    description = _save_template(template, networks[0], made.manifest)
-    folders = [folder / str(index) for index in range(len(networks))]
-    for network, model in zip(networks, folders, strict=True):
+    network = partial(learners.network, made.manifest, made.weights)
+    template = folder / "template"
+    description = _save_template(template, network(0), made.manifest)
+    folders = [folder / str(index) for index in range(len(made.manifest.splits))]
+    for index, model in enumerate(folders):
         shutil.copytree(template, model)
-        _write_weights(template / PT2, model / PT2, network.state_dict())
+        _write_weights(template / PT2, model / PT2, network(index).state_dict())
     return Models(folders, description)
 
 

@@ -22,8 +22,9 @@ from foldwise.datasets.prepared import Meta
 from foldwise.metrics import METRICS
 from foldwise.numerics.split import split_name
 from foldwise.results.comparisons import Comparison, read_comparison
-from foldwise.results.evaluations import SPLIT, Evaluation, Metrics, read_evaluation
+from foldwise.results.evaluations import SPLIT, Evaluation, Metrics, Result, read_evaluation
 from foldwise.results.runs import CURVES, Facts, Manifest, Place, RunFolder, is_refit
+from foldwise.results.studies import belongs
 from foldwise.tracking.origin import Origin
 from foldwise.wording import notes
 
@@ -270,13 +271,19 @@ class FolderSource(Source):
 
     @cached_property
     def evaluation(self) -> Evaluation | None:
-        """How well it did; None where it is not evaluated yet."""
-        return self._read(lambda: read_evaluation(self.root, self.name))
+        """How well it did; None where it is not evaluated yet, but perhaps another training."""
+        made = self._read(lambda: read_evaluation(self.root, self.name))
+        return None if made and Result(made, self.folder).stale else made
 
     @cached_property
     def comparison(self) -> Comparison | None:
-        """The comparisons of its study; None where there are none yet."""
-        return self._read(lambda: read_comparison(self.root, self.study))
+        """The comparisons of its study; None where there are none of these scores yet."""
+
+        def belonging() -> Comparison | None:
+            made = read_comparison(self.root, self.study)
+            return made if belongs(made, self.root) else None
+
+        return self._read(belonging)
 
     @cached_property
     def note(self) -> str:

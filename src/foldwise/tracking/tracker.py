@@ -5,6 +5,7 @@ from pathlib import Path
 from foldwise.core import paths
 from foldwise.core.config import Config
 from foldwise.core.environment import Environment, without_telemetry
+from foldwise.results.studies import stale_results
 from foldwise.tracking import origin, place, records, workshop
 from foldwise.tracking.summary import Summary
 from foldwise.tracking.workshop import Charts, Workshop
@@ -36,7 +37,8 @@ def _track(config: Config, root: Path, environment: Environment, workshop: Works
     read = {name: records.read(root, name, start) for name in config.variants}
     sources = [source for source in read.values() if source is not None]
     uri = place.store_uri(root, environment)
-    summary = Summary(uri, missing=[name for name, source in read.items() if source is None])
+    missing = [name for name, source in read.items() if source is None]
+    summary = Summary(uri, missing=missing, notes=stale_results(config, root))
     with store.opened(uri, environment) as opened:
         client = opened.client
         begun = live.runs_of(client, root)
