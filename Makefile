@@ -15,7 +15,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check demo ui watch readme bench lock clean
+.PHONY: help setup repro test check faults demo ui watch readme bench lock clean
 
 help: ## list these entry points
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -35,6 +35,10 @@ check: $(READY) ## style, types and the project's own rules; quick
 	ruff check .
 	mypy
 	pytest -q -m contract
+	python .ci/audit.py
+
+faults: $(READY) ## every fault by its real cause, kills at random; writes docs/reliability.md; an hour
+	python tests/faults
 
 demo: $(READY) ## the whole pipeline on built-in synthetic data, in .demo; no network
 	foldwise demo

@@ -46,6 +46,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         WriteError: it cannot be written (read-only, disk full); `path` is as it was.
     """
+    refuse_links(path.parent)
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +123,7 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
     Raises:
         WriteError: they cannot be written (read-only, disk full); the folder is as it was.
     """
+    refuse_links(folder)
     staging, last = None, [*contents][-1]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +156,22 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def refuse_links(folder: Path) -> None:
+    """That a folder, relative to the project's root, is no link, nor any that it lies in.
+
+    The outermost one may be: `data` on another disk.
+
+    Raises:
+        WriteError: one is.
+    """
+    for each in [] if folder.is_absolute() else [folder, *folder.parents][:-2]:
+        if each.is_symlink():
+            raise WriteError(
+                f"{each}: a link to {each.readlink()}, through which nothing is written; remove "
+                f"it (only {folder.parts[0]} as a whole may be a link)"
+            )
 
 
 def check_room(folder: Path, size: int) -> None:

@@ -178,6 +178,7 @@ def _start(folder: Path) -> set[str]:
 
     Returns the names of the files that it listed.
     """
+    files.refuse_links(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
