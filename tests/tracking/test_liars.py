@@ -65,7 +65,7 @@ def answering(body: bytes) -> Fault:
 
 @pytest.mark.parametrize("body", NONSENSE)
 def test_a_server_that_answers_everything_alike(project: Project, liar: Proxy, body: bytes) -> None:
-    there, start = project.on(liar.uri, **QUICK), time.monotonic()
+    there = project.on(liar.uri, **QUICK)
     liar.follow(lambda *_: answering(body))
     with pytest.raises(TrackingError, match=SAFE) as caught:
         there.track()
@@ -74,7 +74,6 @@ def test_a_server_that_answers_everything_alike(project: Project, liar: Proxy, b
     assert all(finding.text for finding in findings)
     with pytest.raises(TrackingError):
         loading.load("models:/tiny@champion", there.root, there.environment)
-    assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize("requests", [4, 9, 15, 40, 80])
@@ -102,4 +101,4 @@ def test_a_server_that_freezes(
     start = time.monotonic()
     with pytest.raises(TrackingError, match=f"stopped answering .*{SAFE}"):
         there.track(charts=charts)
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 160  # it would be five attempts of 30 seconds, and more

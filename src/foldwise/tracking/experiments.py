@@ -51,10 +51,9 @@ def found(client: MlflowClient, study: str) -> Experiment | None:
     tagged = client.search_experiments(ViewType.ALL, PAGE, f"tags.`{STUDY}` = '{study}'")
     there = [each for each in (named, *tagged) if each and each.experiment_id]
 
-    def preference(experiment: Experiment) -> tuple[bool, bool, bool, int]:
+    def preference(experiment: Experiment) -> tuple[bool, bool, bool]:
         deleted = experiment.lifecycle_stage == LifecycleStage.DELETED
-        is_ours, is_named = STUDY in experiment.tags, experiment.name == study
-        return deleted, not is_ours, not is_named, int(experiment.experiment_id)
+        return deleted, STUDY not in experiment.tags, experiment.name != study
 
     return min(there, key=preference, default=None)
 
