@@ -23,7 +23,7 @@ from foldwise.commands import (
 )
 from foldwise.commands.texts import verbatim
 from foldwise.core.endings import status_of
-from foldwise.core.processes import exit_after
+from foldwise.core.processes import exit_after, run_own_source
 
 COMMANDS = (
     *(check, train, verify, results, compare, track, ui),
@@ -31,19 +31,12 @@ COMMANDS = (
 )
 EXAMPLES = """
 examples:
-  dvc repro                     run the whole pipeline
   foldwise train                train what is missing of all variants, on all cores
-  foldwise verify               do the results come out again, to the byte?
+  dvc repro                     then the rest of the pipeline
   foldwise results              show the results as a table
   foldwise compare A B          does B do better than A? (compare --help: across commits)
-  foldwise track                mirror the results to MLflow again (track --help: older commits)
-  foldwise track --follow       show live training curves there
-  foldwise doctor               what is wrong, and what fixes it
-  foldwise ui --port 5001       browse the runs
+  foldwise ui                   browse the runs
   foldwise predict --model sonar echoes.csv    class probabilities for your own rows
-  foldwise report               the report with its commit and links to the runs
-  foldwise demo                 the whole pipeline on synthetic data, in .demo
-  foldwise check                is params.yaml valid, and what does it ask for?
 
 exit status:
   0    done
@@ -82,4 +75,10 @@ for _module in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command, by default that of the command line, then exit with its status."""
-    exit_after(lambda: app(arguments))
+
+    def work() -> None:
+        if arguments is None:
+            run_own_source()
+        app(arguments)
+
+    exit_after(work)

@@ -14,32 +14,37 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from foldwise.core.endings import status_of
 from foldwise.core.environment import choose_target, without_telemetry
+from foldwise.core.errors import ConfigError, UsageError
 
 
-def run_stage(main: Callable[[str], None], key: str, example: str) -> NoReturn:
-    """Run a stage's script for the key on its command line, then exit (see `exit_after`).
+def run_stage(main: Callable[..., None], key: str = "", example: str = "") -> NoReturn:
+    """Run a stage's script, for the key on its command line if it has one; see `exit_after`.
 
     Args:
-        main: does the stage's work for one key; imports there what takes long to import.
+        main: does the stage's work (for one key); imports there what takes long to import.
         key: what the key names: "dataset", "study" or "variant".
         example: a key, for `--help`.
     """
-    parser = _parser()
-    parser.epilog = f"example: python {sys.argv[0]} {example}"
-    parser.add_argument(key, help=f"a {key} of params.yaml")
-    name = getattr(parser.parse_args(), key)
-    exit_after(lambda: main(name), _exit_at_once)
+    parser = argparse.ArgumentParser(
+        description=(sys.modules["__main__"].__doc__ or "").strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"example: python {sys.argv[0]} {example}",
+    )
+    if key:
+        parser.add_argument(key, help=f"a {key} of params.yaml")
+    keys = vars(parser.parse_args()).values()
 
+    def work() -> None:
+        run_own_source()
+        main(*keys)
 
-def run_stage_without_key(main: Callable[[], None]) -> NoReturn:
-    """As `run_stage`, for a stage that has no key."""
-    _parser().parse_args()
-    exit_after(main, _exit_at_once)
+    exit_after(work, _exit_at_once)
 
 
 def exit_after(
@@ -56,9 +61,40 @@ def exit_after(
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _stop)
-    if status := status_of(choose_target) or status_of(work):
+    if status := status_of(_prepare) or status_of(work):
         sys.exit(status)
     done(0)
+
+
+def _prepare() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("this folder is not there any more; change into one that is") from None
+    choose_target()
+
+
+def run_own_source() -> None:
+    """Start this process again with the source of the project in this folder, if it runs another's.
+
+    An environment belongs to one checkout, and its source is what a copy of the project would run,
+    and a queued experiment, which DVC gives a folder with the source as it was.
+
+    Raises:
+        ConfigError: Python is told to ignore PYTHONPATH.
+    """
+    own = Path("src").resolve()
+    running = Path(__file__).resolve().parents[2]
+    if own == running or not (own / "foldwise/__init__.py").is_file():
+        return
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if others[0] == str(own):
+        raise ConfigError(
+            f"{own}: not what runs, which is {running}; `make setup` makes an environment of this "
+            "project's own"
+        )
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(own), *others]))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 @contextmanager
@@ -98,13 +134,6 @@ def exit_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        description=(sys.modules["__main__"].__doc__ or "").strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def _exit_at_once(status: int) -> NoReturn:

@@ -1,18 +1,18 @@
 """Where the MLflow store is, and the command that shows it. Imports no mlflow."""
 
-import re
 import sys
 from pathlib import Path
 
 from foldwise.core import paths
 from foldwise.core.environment import TRACKING, Environment
-from foldwise.core.errors import TrackingError
+from foldwise.core.errors import TrackingError, masked
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
 CHAMPION = "champion"  # alias of a study's best model: models:/<study>@champion
 SAFE = "the results in runs/ are safe, and `foldwise track` completes the mirror"
+shown = masked  # an address as it may be printed
 LOCAL_HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*"
 
 
@@ -29,8 +29,9 @@ def store_uri(root: Path, environment: Environment | None = None) -> str:
     if uri.startswith(SQLITE):
         return _sqlite(root / uri.removeprefix(SQLITE))
     if "://" not in uri and not uri.startswith("databricks"):
+        said = shown(f"http://{uri}").removeprefix("http://")
         raise TrackingError(
-            f"{TRACKING}: '{shown(uri)}' is not an address; that of a server is like "
+            f"{TRACKING}: '{said}' is not an address; that of a server is like "
             "http://127.0.0.1:5000, that of a database like sqlite:///mlflow.db"
         )
     return uri
@@ -66,11 +67,6 @@ def ui_command(uri: str, port: int = 5000) -> list[str]:
     command += ["--default-artifact-root", location, "--artifacts-destination", location]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     return [*command, "--allowed-hosts", LOCAL_HOSTS, "--workers", "2"]
-
-
-def shown(uri: str) -> str:
-    """An address as it may be printed: without user and password."""
-    return re.sub(r"(//|^)[^/]*@", r"\1***@", uri)
 
 
 def _sqlite(path: Path) -> str:
