@@ -6,16 +6,17 @@ WORKERS ?= logical
 BIN := .venv/bin
 READY := .venv/.ready
 
+# What is set for another Python stays outside. (Container images set PYTHONDONTWRITEBYTECODE, with
+# which every one of many processes would compile what it imports again.)
+unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/.venv
-# Container images set it, and every one of many processes would compile what it imports again.
-unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check demo ui watch readme bench lock clean
+.PHONY: help setup repro test check faults demo ui watch readme bench lock clean
 
 help: ## list these entry points
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -23,9 +24,11 @@ help: ## list these entry points
 setup: $(READY) ## the environment alone, in .venv
 
 repro: $(READY) ## the whole pipeline: download, train, evaluate, compare, report, track
+	@foldwise doctor --fix --dvc
 	dvc repro split
 	foldwise train
 	dvc repro
+	@foldwise results
 
 test: $(READY) ## every test, end to end included; WORKERS=1 for one process
 	pytest --numprocesses $(WORKERS) --dist loadfile
@@ -35,6 +38,10 @@ check: $(READY) ## style, types and the project's own rules; quick
 	ruff check .
 	mypy
 	pytest -q -m contract
+	python .ci/audit.py
+
+faults: $(READY) ## every fault by its real cause, kills at random; writes docs/reliability.md; an hour
+	python tests/faults
 
 demo: $(READY) ## the whole pipeline on built-in synthetic data, in .demo; no network
 	foldwise demo
@@ -49,7 +56,7 @@ readme: $(READY) ## write the results into README.md and draw its picture; for m
 	python -m benchmarks.readme
 
 bench: $(READY) ## time foldwise against the notebook's loops and other tools; 35 minutes on 2 cores
-	uv pip install --quiet --require-hashes -r benchmarks/requirements.lock
+	$(PYTHON) -I tools/environment.py benchmarks/requirements.lock
 	python -m benchmarks
 	python -m benchmarks.pipeline
 	python -m benchmarks --write-docs
@@ -64,14 +71,12 @@ lock: $(READY) ## resolve pyproject.toml into the two lock files again
 clean: ## remove the environment (results stay)
 	rm -rf .venv
 
-# uv is itself locked: its entry of requirements.lock installs it, then it installs the rest.
-$(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+# An environment that was copied with its folder still belongs to the original.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
+$(READY): requirements.lock pyproject.toml tools/environment.py
+	@$(PYTHON) -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	awk '/^[^ ]/ {keep = /^uv==/} keep' requirements.lock > .venv/uv.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
-	uv pip sync --quiet --require-hashes requirements.lock
-	uv pip install --quiet --no-deps --no-build-isolation --editable .
-	python -c 'from foldwise.engine import mlp; mlp.compile_ahead()'
-	touch $@
+	@$(PYTHON) -I tools/environment.py

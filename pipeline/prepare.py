@@ -4,6 +4,7 @@ Reads data/raw/<dataset>/, writes data/prepared/<dataset>/.
 """
 
 from foldwise.core import config, paths, processes
+from foldwise.core.errors import DataError
 
 
 def main(name: str) -> None:
@@ -13,7 +14,11 @@ def main(name: str) -> None:
     config.load().dataset(name)
     raw = paths.raw(name)
     edition = provenance.verify(raw).edition
-    dataset = readers.module(name).read(raw, edition)
+    try:
+        dataset = readers.module(name).read(raw, edition)
+    except DataError as error:
+        remedy = "so it was downloaded: correct it there, and size and sha256 in params.yaml"
+        raise DataError(f"{error} ({remedy})") from error
     meta = prepared.save(dataset, paths.prepared(name))
     print(f"{name}: {meta.rows} + {meta.test_rows} rows, edition {meta.edition}")
 

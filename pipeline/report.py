@@ -20,4 +20,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    processes.run_stage_without_key(main)
+    processes.run_stage(main)

@@ -126,8 +126,12 @@ def test_only_config_reads_yaml() -> None:
     assert importers("ruamel", "yaml") == {"core/config.py"}
 
 
-def test_only_commits_and_the_doctor_import_dvc() -> None:
-    assert rooms(*importers("dvc")) == {"commits", "doctor"}
+def test_only_three_places_import_dvc() -> None:
+    users = importers("dvc", "dvc_data")
+    assert {user for user in users if not user.startswith("doctor/")} == {
+        "commits.py",
+        "datasets/kept.py",
+    }
 
 
 def test_only_one_module_runs_git() -> None:

@@ -153,6 +153,11 @@ def test_again_runs_nothing(project: Project) -> None:
     assert stages_run(run(project.root, "dvc", "repro")) == set()
 
 
+def test_a_clean_run_warns_of_nothing(project: Project) -> None:
+    assert "warn" not in project.output.lower()
+    assert "deprecat" not in project.output.lower()
+
+
 def test_everything_is_marked_synthetic(project: Project) -> None:
     for name in VARIANTS:
         assert read_evaluation(project.root, name).metrics.synthetic

@@ -58,6 +58,16 @@ def test_a_class_smaller_than_the_folds_is_refused() -> None:
         split_table(np.array([0] * 9 + [1] * 3), CrossValidation(folds=5))
 
 
+def test_a_class_of_one_row_is_refused_with_a_remedy_that_works() -> None:
+    cv = CrossValidation(folds=2)
+    with pytest.raises(DataError, match=r"a class has a single row.*; add rows of it$"):
+        split_table(np.array([0] * 9 + [1]), cv)
+    split_table(np.array([0] * 9 + [1, 1]), cv)
+    with pytest.raises(DataError, match=r"add rows of it or leave it out$"):
+        split_table(np.array([0, 0, 1, 1, 2]), cv)
+    split_table(np.array([0, 0, 1, 1]), cv)
+
+
 def test_a_single_class_is_refused() -> None:
     with pytest.raises(DataError, match="single class"):
         split_table(np.ones(20, dtype=int), CrossValidation(folds=5))

@@ -26,10 +26,13 @@ def split_table(y: np.ndarray, cv: CrossValidation) -> pd.DataFrame:
     counts = counts[counts > 0]
     if len(counts) < 2:
         raise DataError("the labels have a single class; classification needs two or more")
-    if counts.min() < cv.folds:
+    if (rows := counts.min()) < cv.folds:
+        if rows == 1:
+            remedy = "add rows of it" + (" or leave it out" if len(counts) > 2 else "")
+            raise DataError(f"a class has a single row, and no split can do with that; {remedy}")
         raise DataError(
-            f"the smallest class has {counts.min()} rows, fewer than {cv.folds} folds; "
-            f"set cv.folds to at most {counts.min()}"
+            f"the smallest class has {rows} rows, fewer than {cv.folds} folds; "
+            f"set cv.folds to at most {rows}"
         )
     splitter = RepeatedStratifiedKFold(
         n_splits=cv.folds, n_repeats=cv.repeats, random_state=cv.seed
@@ -51,13 +54,7 @@ def splits_of(table: pd.DataFrame) -> list[Split]:
 def check_metric(
     problem: Callable[[np.ndarray, int], str], y: np.ndarray, classes: int, table: pd.DataFrame
 ) -> None:
-    """That a study's primary metric can be computed on every split.
-
-    Args:
-        problem: the metric's own; training imports this module, and no metric retrains anything.
-        y: class numbers (n,).
-        classes: how many the data set has.
-        table: the study's split table.
+    """That a metric can be computed on every split of labels y (n,); `problem` is the metric's own.
 
     Raises:
         DataError: it cannot; the message names the first such split.

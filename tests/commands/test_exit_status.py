@@ -1,7 +1,6 @@
 """The table of exit statuses, and a real cause for each line of it."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from fabricate import Cache
 from shell import Run
 
 from foldwise.commands.main import app
-from foldwise.core import paths
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDWISE = [sys.executable, "-m", "foldwise"]
@@ -136,18 +134,16 @@ def test_results_that_cannot_be_printed_are_an_error(project: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_command(number: signal.Signals, status: int, tmp_path: Path) -> None:
-    """While it waits for what it was asked to read."""
-    os.mkfifo(tmp_path / paths.PARAMS)
-    command = subprocess.Popen(
-        [*FOLDWISE, "check"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+def test_an_output_that_has_no_sign_for_a_minus_is_none_to_stumble_over(project: Path) -> None:
+    done = subprocess.run(
+        [*FOLDWISE, "results"],
+        cwd=project,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
     )
-    with (tmp_path / paths.PARAMS).open("w"):  # opens when the command reads
-        command.send_signal(number)
-        _, err = command.communicate(timeout=120)
-    assert command.returncode == status
-    assert "Traceback" not in err
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u2212" in done.stdout  # a question mark would be no minus
 
 
 @pytest.mark.parametrize("folder", [".", "src", "src/demo", "other"])

@@ -1,5 +1,7 @@
 """What all commands have in common: help, imports, exit statuses, completion."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,6 +95,20 @@ def test_check_and_results_import_nothing_slow(fabricated: Cache) -> None:
     root = fabricated.shared().root
     assert not imported(root, "check") & (SLOW | TABLES)
     assert not imported(root, "results") & (SLOW | {"sklearn"})
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command(number: signal.Signals, status: int, tmp_path: Path) -> None:
+    """While it waits for what it was asked to read."""
+    os.mkfifo(tmp_path / "params.yaml")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "foldwise", "check"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    with (tmp_path / "params.yaml").open("w"):  # opens when the command reads
+        command.send_signal(number)
+        _, err = command.communicate(timeout=120)
+    assert command.returncode == status
+    assert "Traceback" not in err
 
 
 # --- output -----------------------------------------------------------------------------------

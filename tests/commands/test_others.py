@@ -13,8 +13,7 @@ from foldwise import backfill, watching
 from foldwise.commands import track
 from foldwise.core.environment import Environment
 from foldwise.core.errors import DataError
-from foldwise.doctor import workspace
-from foldwise.doctor.findings import Finding
+from foldwise.doctor import ROUNDS, Finding, workspace
 from foldwise.tracking import champions
 
 
@@ -180,7 +179,7 @@ def test_what_cannot_be_fixed_is_said_and_not_tried_for_ever(
     findings.append(Finding("a: stays", fail))
     done = foldwise("doctor", "--fix")
     assert done.status == 3
-    assert done.out.count("could not be fixed: why\n") == workspace.ROUNDS
+    assert done.out.count("could not be fixed: why\n") == ROUNDS
 
 
 # --- report -----------------------------------------------------------------------------------
@@ -234,8 +233,9 @@ def test_the_demo_ends_as_dvc_does(
     done = foldwise("demo")
     assert done.status == 2
     assert "has no dvc.yaml; run from the project's root" in done.err
-    Path("pipeline").mkdir()
-    for name in ("src", "dvc.yaml", ".dvcignore"):
+    for folder in ("pipeline", "src"):
+        Path(folder).mkdir()
+    for name in ("dvc.yaml", ".dvcignore"):
         Path(name).touch()
     Path(".demo").mkdir()
     Path(".demo/.dvc").touch()  # where DVC wants a folder

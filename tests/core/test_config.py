@@ -141,6 +141,27 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
         config.load(tmp_path / "params.yaml")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"params\.yaml: empty; `git checkout HEAD -- params\.yaml` restores it"),
+        (b"data:\n  mirror: \xe4\n", r"params\.yaml:2: not UTF-8 text; save it as UTF-8"),
+        (b"a: " + b"[" * 5000 + b"]" * 5000, r"params\.yaml: nested too deep"),
+        (b"- a\n", "expected a mapping, not list"),
+        (b"\x00", r"params\.yaml"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        config.load(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(path)
+
+
 def test_an_unknown_variant_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'sonar-baseline'"):
         config.parse(PARAMS).variant("sonar-basline")

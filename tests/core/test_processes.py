@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+import foldwise
+
+PACKAGE = Path(foldwise.__file__).parent
 SECONDS = 60  # for what takes a fraction of one
 HEAD = '''"""Stage toy@key: a toy."""
 import sys, time, gc, os, atexit
@@ -22,7 +26,7 @@ ENDLESS = 'print("started", flush=True)\ntime.sleep(600)'
 
 
 def script(folder: Path, body: str, call: str = 'run_stage(main, "study", "sonar")') -> Path:
-    arguments = "" if call.startswith("run_stage_without_key") else "name"
+    arguments = "" if call == "run_stage(main)" else "name"
     path = folder / "toy.py"
     work = textwrap.indent(body, "    ")
     path.write_text(f"{HEAD}def main({arguments}):\n{work}\nprocesses.{call}\n")
@@ -78,9 +82,56 @@ def test_the_command_line(tmp_path: Path) -> None:
 
 
 def test_a_stage_without_a_key(tmp_path: Path) -> None:
-    path = script(tmp_path, 'print("done")', "run_stage_without_key(main)")
+    path = script(tmp_path, 'print("done")', "run_stage(main)")
     assert done(path).stdout == "done\n"
     assert done(path, "sonar").returncode == 2
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A project's folder whose source says so."""
+    shutil.copytree(PACKAGE / "core", tmp_path / "src/foldwise/core")
+    shutil.copy(PACKAGE / "__init__.py", tmp_path / "src/foldwise")
+    with (tmp_path / "src/foldwise/core/errors.py").open("a") as file:
+        file.write('WHOSE = "the copy\'s"\n')
+    return tmp_path
+
+
+WHOSE = "from foldwise.core import errors\nprint(getattr(errors, 'WHOSE', 'another'))"
+
+
+def test_a_stage_runs_the_source_beside_it(copied: Path) -> None:
+    """Whatever is installed: with the arguments that it had."""
+    path = script(copied, f"{WHOSE}\nprint(name)")
+    command = [sys.executable, str(path), "sonar"]
+    ended = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True)
+    assert ended.stdout == "another\nsonar\n"
+    ended = done(path, "sonar")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "the copy's\nsonar\n", "")
+
+
+def test_a_command_runs_the_source_of_the_project_it_is_called_in(copied: Path) -> None:
+    shutil.copytree(PACKAGE, copied / "src/foldwise", dirs_exist_ok=True)
+    check = copied / "src/foldwise/commands/check.py"
+    check.write_text(check.read_text() + '\n\ndef run() -> None:\n    print("the copy\'s")\n')
+    command = [sys.executable, "-m", "foldwise", "check"]
+    ended = subprocess.run(command, cwd=copied, capture_output=True, text=True, check=True)
+    assert ended.stdout == "the copy's\n"
+
+
+def test_where_it_cannot_it_refuses(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python is told to ignore what says where its source is."""
+    path = script(copied, 'print("ran")')
+    source = Path(*PACKAGE.parts[:-1])
+    path.write_text(f"import sys\nsys.path.insert(0, {str(source)!r})\n{path.read_text()}")
+    monkeypatch.chdir(copied)
+    command = [sys.executable, "-E", str(path), "sonar"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        f"error: {copied}/src: not what runs, which is {source}; `make setup` makes an "
+        "environment of this project's own\n"
+    )
 
 
 @contextmanager

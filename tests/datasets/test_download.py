@@ -1,6 +1,7 @@
 """Editions, mirrors and the synthetic fallback. `sonar` stands for any data set."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from foldwise.core.environment import Environment
 from foldwise.core.errors import ConfigError, DamagedError, DataError, MissingError, WriteError
 from foldwise.datasets import provenance
 from foldwise.datasets.download import download, mirror_of, sources
-from foldwise.datasets.transfer import Limits
+from foldwise.datasets.transfer import Limits, Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = Limits(patience=10, backoff=0.01, connect=2)
@@ -48,11 +49,11 @@ def mirror(tmp_path):
     return folder
 
 
-def get(dataset, raw, mirror=None, allow_synthetic=True, override=None):
+def get(dataset, raw, mirror=None, allow_synthetic=True, override=None, kept=None):
     """`mirror` as params.yaml has it, `override` as the environment does."""
     where = None if mirror is None else str(mirror)
     data = DataConfig(mirror=where, allow_synthetic=allow_synthetic)
-    return download("sonar", dataset, data, raw, Environment(mirror=override), QUICK)
+    return download("sonar", dataset, data, raw, Environment(mirror=override), QUICK, kept)
 
 
 def put(mirror: Path, path: str, content: bytes) -> None:
@@ -123,13 +124,25 @@ def test_sources_in_order(http):
     ]
 
 
-def test_mirror_settings():
-    assert mirror_of(DataConfig(mirror="m"), Environment()) == "m"
-    assert mirror_of(DataConfig(mirror="m"), Environment(mirror="n")) == "n"
+def test_mirror_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = str(tmp_path)
+    assert mirror_of(DataConfig(mirror="m"), Environment()) == f"{here}/m"
+    assert mirror_of(DataConfig(mirror="m"), Environment(mirror="/n")) == "/n"
+    assert mirror_of(DataConfig(mirror="m"), Environment(mirror="http://n")) == "http://n"
     assert mirror_of(DataConfig(mirror="m"), Environment(mirror="")) is None
     assert mirror_of(DataConfig(), Environment()) is None
-    with pytest.raises(ConfigError, match="ftp://m"):
-        mirror_of(DataConfig(mirror="ftp://m"), Environment())
+    for bad in ("ftp://m", "http://[m"):
+        with pytest.raises(ConfigError, match="neither a folder nor"):
+            mirror_of(DataConfig(mirror=bad), Environment())
+
+
+def test_a_relative_mirror_is_the_projects_also_in_an_experiments_folder(tmp_path, monkeypatch):
+    inside = tmp_path / ".dvc/tmp/exps/standalone/tmpabc"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    assert mirror_of(DataConfig(mirror="../m"), Environment()) == f"{tmp_path}/../m"
+    assert mirror_of(DataConfig(), Environment(mirror="m")) == f"{tmp_path}/m"
 
 
 # --- files that are there ---------------------------------------------------------------------
@@ -160,14 +173,73 @@ def test_change_of_edition_leaves_no_other_file(dataset, raw, mirror):
     assert names(raw) == ["provenance.json", "second.bin"]
 
 
-def test_failure_leaves_no_provenance(dataset, raw, mirror):
+def test_a_stand_in_s_file_is_not_called_corrupt(http, raw, mirror, capsys):
+    """Though the real one has the same name."""
+    files = {"sonar.all-data": http.file(FIRST, "f")}
+    editions = {"best": Edition(rows=8, files=files), "synthetic": Edition(rows=20)}
+    get(DatasetConfig(editions=editions), raw, mirror)
+    get(DatasetConfig(editions=editions), raw, mirror)
+    put(mirror, "f", FIRST)
+    assert get(DatasetConfig(editions=editions), raw, mirror).edition == "best"
+    assert "corrupt" not in capsys.readouterr().err
+
+
+def test_failure_leaves_nothing_that_would_be_read(dataset, raw, mirror):
     put(mirror, "a/first.bin", FIRST)
     get(dataset, raw, mirror)
     put(raw, "first.bin", b"rotten")
     (mirror / "a/first.bin").unlink()
     with pytest.raises(DataError):
         get(dataset, raw, mirror, allow_synthetic=False)
-    assert provenance.FILE not in names(raw)
+    with pytest.raises(DamagedError, match=r"first\.bin: sha256"):
+        provenance.verify(raw)
+
+
+# --- what DVC keeps ---------------------------------------------------------------------------
+
+
+def keeping(**contents):
+    """What DVC would give of `first_bin=...`."""
+
+    def kept(path):
+        if (content := contents.get(path.name.replace(".", "_"))) is None:
+            raise Unavailable("dvc.lock does not name it")
+        yield content
+
+    return kept
+
+
+def test_what_dvc_keeps_comes_before_any_address(dataset, raw, web, http):
+    web.routes["/a/first.bin"] = http.body(FIRST)
+    found = get(dataset, raw, override=web.address, kept=keeping(first_bin=FIRST))
+    assert found.edition == "best"
+    assert (raw / "first.bin").read_bytes() == FIRST
+    assert not web.hits
+
+
+def test_what_dvc_keeps_is_checked(dataset, raw, mirror, capsys):
+    put(mirror, "a/first.bin", FIRST)
+    assert get(dataset, raw, mirror, kept=keeping(first_bin=b"rotten")).edition == "best"
+    assert (raw / "first.bin").read_bytes() == FIRST
+    assert capsys.readouterr().err == ""
+
+
+def test_a_lesser_edition_that_dvc_keeps_comes_before_the_stand_in(dataset, raw, capsys):
+    assert get(dataset, raw, kept=keeping(second_bin=SECOND)).edition == "lossy"
+    assert "DVC's cache and remote: dvc.lock does not name it" in capsys.readouterr().err
+
+
+def test_the_stand_in_never_takes_the_place_of_real_data(dataset, raw, mirror):
+    put(mirror, "a/first.bin", FIRST)
+    get(dataset, raw, mirror)
+    (mirror / "a/first.bin").unlink()
+    put(raw, "first.bin", b"rotten")
+    for _ in range(2):
+        with pytest.raises(DataError, match=f"edition 'best' was here.*delete {raw} to have it"):
+            get(dataset, raw, mirror)
+        assert provenance.read(raw).edition == "best"
+    shutil.rmtree(raw)
+    assert get(dataset, raw, mirror).synthetic
 
 
 def test_folder_that_cannot_be_made_is_named(dataset, tmp_path, mirror, web):
@@ -238,6 +310,27 @@ def test_synthetic_warning_lists_what_was_tried_and_what_to_do(dataset, raw, mir
         assert f"{edition}: {mirror / path}" in said
         assert f"{mirror / path}: No such file" in said
         assert file.sha256 in said
+
+
+def test_no_password_is_printed(http, raw, web, capsys):
+    """Nor in a message, nor in provenance.json."""
+    secret = web.address.replace("://", "://user:secret@")
+    web.routes["/here/f"] = http.status(302, Location="ftp://me:secret@h/x?sig=secret")
+    file = http.file(FIRST, "f", url="https://me:secret@127.0.0.1:1/f?token=secret")
+    editions = {"best": Edition(rows=8, files={"f": file}), "synthetic": Edition(rows=20)}
+    get(DatasetConfig(editions=editions), raw, override=f"{secret}/here")
+    said = capsys.readouterr().err
+    assert "redirects to ftp://***@h/x?***: refused" in said
+    assert "secret" not in said
+    with pytest.raises(DataError) as caught:
+        get(
+            DatasetConfig(editions={"best": editions["best"]}), raw.parent / "b",
+            override=f"{secret}/here",
+        )  # fmt: skip
+    assert "secret" not in str(caught.value)
+    put(raw.parent, "mirror/f", FIRST)
+    get(DatasetConfig(editions=editions), raw, raw.parent / "mirror")
+    assert "https://***@127.0.0.1:1/f?***" in (raw / provenance.FILE).read_text()
 
 
 def test_synthetic_is_the_same_bytes_twice(dataset, raw, tmp_path):

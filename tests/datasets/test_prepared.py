@@ -185,14 +185,6 @@ def test_files_of_two_data_sets_do_not_mix(dataset, tmp_path):
         prepared.load(tmp_path / "a")
 
 
-def test_arrays_of_another_shape_are_refused(dataset, tmp_path):
-    prepared.save(dataset, tmp_path)
-    tree = json.loads((tmp_path / META).read_text(encoding="utf-8"))
-    (tmp_path / META).write_text(json.dumps(tree | {"rows": 7}), encoding="utf-8")
-    with pytest.raises(DamagedError, match="damaged"):
-        prepared.load(tmp_path)
-
-
 def test_full_disk_leaves_the_previous_files(dataset, tmp_path, monkeypatch):
     prepared.save(dataset, tmp_path)
 

@@ -26,7 +26,7 @@ def cell(line: str, column: int, value: str) -> str:
     return ",".join(cells)
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("blank", [(), ("",), ("", "  ")], ids=["0", "1", "2"])
 def test_reads_numbers_and_labels(tmp_path, end, blank):
     dataset = sonar.read(written(tmp_path, ROCK, METAL, *blank, end=end), "uci")
@@ -37,6 +37,11 @@ def test_reads_numbers_and_labels(tmp_path, end, blank):
     assert [dataset.class_names[label] for label in dataset.y] == ["rock", "metal"]
     assert (dataset.scale, dataset.edition, dataset.X_test) == (1.0, "uci", None)
     assert dataset.feature_names[0::59] == ("attribute_1", "attribute_60")
+
+
+def test_a_byte_order_mark_is_no_data(tmp_path):
+    (tmp_path / FILE).write_bytes(b"\xef\xbb\xbf" + f"{ROCK}\n{METAL}\n".encode())
+    assert sonar.read(tmp_path, "uci").X[0, 0] == np.float32(0.01)
 
 
 def test_labels_are_encoded_as_scikit_learn_does(tmp_path):
@@ -89,7 +94,7 @@ def test_empty_file(tmp_path, content):
 
 def test_file_that_is_not_text(tmp_path):
     (tmp_path / FILE).write_bytes(ROCK.encode() + b"\n\xff\xfe\n")
-    with pytest.raises(DataError, match=f"{FILE}, line 2: not text"):
+    with pytest.raises(DataError, match=f"{FILE}, line 2: not UTF-8 text"):
         sonar.read(tmp_path, "uci")
 
 

@@ -13,7 +13,7 @@ from projects import Project
 from foldwise.commands import doctor
 from foldwise.core import config, paths
 from foldwise.core.endings import DONE, NEGATIVE
-from foldwise.doctor import workspace
+from foldwise.doctor import locks, workspace
 from foldwise.results.runs import RunFolder
 from foldwise.tracking import place
 
@@ -40,7 +40,7 @@ def test_the_command(
     part.write_text("half")
     long_ago = time.time() - 2 * workspace.ABANDONED
     os.utime(part, (long_ago, long_ago))
-    workspace.RWLOCKS[0].write_text("")
+    locks.RWLOCKS[0].write_text("")
     capsys.readouterr()
     assert doctor.run() == NEGATIVE
     lines = capsys.readouterr().out.splitlines()

@@ -16,9 +16,9 @@ from projects import Killed, Project, content, models_of, run_of, runs_of
 from servers import Server
 
 from foldwise.core import paths
+from foldwise.doctor import ROUNDS, Finding
+from foldwise.doctor import fix as fix_all
 from foldwise.doctor import store as doctor
-from foldwise.doctor import workspace
-from foldwise.doctor.findings import Finding
 from foldwise.journal import Recorder
 from foldwise.results.runs import Facts
 from foldwise.tracking import experiments, live, origin, place, records
@@ -35,8 +35,8 @@ def texts(project: Project) -> list[str]:
 def fix(project: Project) -> None:
     """What `--fix` does; afterwards nothing is wrong, and `track` adds nothing."""
     assert examine(project)
-    for _ in range(workspace.ROUNDS):
-        assert not workspace.fix(examine(project))
+    for _ in range(ROUNDS):
+        assert not fix_all(examine(project))
     assert texts(project) == []
     assert project.track().created == 0
 
@@ -250,7 +250,7 @@ def test_on_a_server_somebody_else_may_be_at_work_for_a_day(
         client.set_tag(run.info.run_id, records.CREATED, "0")
         (finding,) = running()
         assert "of theirs is RUNNING" in finding.text
-        assert workspace.fix([finding]) == []
+        assert fix_all([finding]) == []
         assert running() == []
     finally:
         server.kill()

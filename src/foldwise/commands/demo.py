@@ -18,10 +18,12 @@ def run(
     ),
 ) -> None:
     """Run the whole pipeline on synthetic data."""
-    from foldwise import demo
+    from foldwise import demo, doctor
     from foldwise.core import paths
+    from foldwise.doctor import locks
 
     demo.make_workspace(Path.cwd(), folder)
+    doctor.fix(locks.examine(folder.resolve()))  # of one that was killed
     demo.dvc(folder, "repro")
     print(f"\nSYNTHETIC results, which say nothing about real data:\n  {folder / paths.REPORT}")
     print(f"  cd {folder} && foldwise ui")

@@ -23,7 +23,7 @@ from foldwise.commands import (
 )
 from foldwise.commands.texts import verbatim
 from foldwise.core.endings import status_of
-from foldwise.core.processes import exit_after
+from foldwise.core.processes import exit_after, run_own_source
 
 COMMANDS = (
     *(check, train, verify, results, compare, track, ui),
@@ -82,4 +82,10 @@ for _module in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command, by default that of the command line, then exit with its status."""
-    exit_after(lambda: app(arguments))
+
+    def work() -> None:
+        if arguments is None:
+            run_own_source()
+        app(arguments)
+
+    exit_after(work)

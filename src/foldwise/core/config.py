@@ -5,8 +5,9 @@ The only reader of YAML. Every error names the key, the value and the remedy.
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -16,7 +17,6 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from ruamel.yaml import YAML
@@ -40,9 +40,6 @@ class Strict(BaseModel):
     """Frozen, no unknown keys, no silent conversion ("0.1" is not a number)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-# --- data -------------------------------------------------------------------------------------
 
 
 class File(Strict):
@@ -108,14 +105,9 @@ class Adam(Strict):
 
     name: Literal["adam", "adamw"]
     lr: PositiveFloat
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.9, 0.999)  # or a list
     eps: PositiveFloat = 1.0e-8
     weight_decay: NonNegativeFloat = 0.0
-
-    @field_validator("betas", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
 
 class RmsProp(Strict):
@@ -265,7 +257,7 @@ class Config(Strict):
             return tree
         named = {}
         for name, block in studies.items():
-            if isinstance(block, dict) and "name" in block and block["name"] != name:
+            if isinstance(block, dict) and block.get("name", name) != name:
                 raise ValueError(f"studies.{name}.name: a study's name is its key; remove it")
             named[name] = {**block, "name": name} if isinstance(block, dict) else block
         return {**tree, "studies": named}
@@ -276,27 +268,15 @@ class Config(Strict):
         return {name: self._resolve(name) for name in self.variants}
 
     def variant(self, name: str) -> Variant:
-        """One variant by name.
-
-        Raises:
-            ConfigError: no such variant; the message has the nearest name.
-        """
+        """One variant by name; ConfigError, with the nearest name, where there is none."""
         return self.resolved[known(name, self.variants, "variants")]
 
     def study(self, name: str) -> Study:
-        """One study by name.
-
-        Raises:
-            ConfigError: no such study; the message has the nearest name.
-        """
+        """One study by name; ConfigError, with the nearest name, where there is none."""
         return self.studies[known(name, self.studies, "studies")]
 
     def dataset(self, name: str) -> DatasetConfig:
-        """One data set's editions by name.
-
-        Raises:
-            ConfigError: no such data set; the message has the nearest name.
-        """
+        """A data set's editions; ConfigError, with the nearest name, where there is none."""
         return self.datasets[known(name, self.datasets, "datasets")]
 
     def variants_of(self, study: str) -> list[Variant]:
@@ -305,16 +285,13 @@ class Config(Strict):
 
     def _resolve(self, name: str) -> Variant:
         block = self.variants[name]
-        study = self.studies[
-            known(block.study, self.studies, f"params.yaml: variants.{name}.study")
-        ]
-        network = {key: getattr(block, key) for key in Network.model_fields}
+        study = self.studies[block.study]
         return Variant(
             name=name,
             study=block.study,
             dataset=study.dataset,
             cv=study.cv,
-            network=Network(**network),
+            network=Network(**{key: getattr(block, key) for key in Network.model_fields}),
             training=_override(study.training, block.training, f"variants.{name}.training"),
         )
 
@@ -327,117 +304,112 @@ def load(path: Path = paths.PARAMS) -> Config:
     """
     try:
         text = path.read_text(encoding="utf-8")
+        if not text.strip():  # DVC sets values in place
+            raise ConfigError(f"{path}: empty; `git checkout HEAD -- {path.name}` restores it")
+        return parse(text, str(path))
     except FileNotFoundError:
         raise ConfigError(f"{path}: not found; run from the project's root") from None
-    return parse(text, str(path))
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def parse(text: str, source: str = "params.yaml") -> Config:
-    """The settings in a YAML text; `source` names it in messages.
-
-    Raises:
-        ConfigError: it is not YAML, has an unknown key or a bad value.
-    """
+    """The settings in a YAML text; `source` names it in messages. Raises as `load`."""
     return validated(read_yaml(text, source), source)
 
 
-def read_yaml(text: str, source: str) -> dict[str, Any]:
+def read_yaml(text: str, source: str, pure: bool = True) -> dict[str, Any]:
     """The mapping in a YAML text, of params.yaml or any other file; {} where it is empty.
+
+    Not `pure`: by a parser in C, which takes a seventh of the time and has poorer messages.
 
     Raises:
         ConfigError: it is not YAML, or no mapping.
     """
     try:
-        tree = YAML(typ="safe", pure=True).load(text) or {}
+        tree = YAML(typ="safe", pure=pure).load(text) or {}
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         raise ConfigError(f"{place}: {error.problem or error}") from None
     except YAMLError as error:
         raise ConfigError(f"{source}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deep to be read; simplify it") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: expected a mapping, not {type(tree).__name__}")
     return tree
 
 
 def validated(tree: dict[str, Any], source: str = "params.yaml") -> Config:
-    """The settings that a tree says; see `parse`."""
-    config = _validated(Config, tree, source)
-    _check_references(config, source)
+    """The settings that a tree says. Raises as `load`."""
+    config = _validated(Config, tree, f"{source}: ")
+    for problem in _problems(config):
+        raise ConfigError(f"{source}: {problem}")
     return config
 
 
 def known(name: str, names: Iterable[str], place: str) -> str:
-    """`name`, if it is one of `names`.
-
-    Raises:
-        ConfigError: it is not; the message has the nearest of the names.
-    """
-    names = list(names)
-    if name in names:
-        return name
-    raise ConfigError(f"{place}: '{name}' is not declared; {_nearest(name, names)}")
+    """`name`, if it is one of `names`; otherwise a ConfigError with the nearest of them."""
+    for problem in _unknown(name, names, place):
+        raise ConfigError(problem)
+    return name
 
 
 # --- checks across the tree -------------------------------------------------------------------
 
 
-def _check_references(config: Config, source: str) -> None:
-    variants = config.resolved.values()
+def _problems(config: Config) -> Iterator[str]:
+    """What no part of the tree can see alone; what comes later relies on what came before."""
+    for name, block in config.variants.items():
+        yield from _unknown(block.study, config.studies, f"variants.{name}.study")
     for name, study in config.studies.items():
-        known(study.dataset, config.datasets, f"{source}: studies.{name}.dataset")
-        _check_comparison(config, name, source)
-        _check_folds(config, name, source)
-    for variant in variants:
-        _check_probe(variant, source)
-        _check_batch_norm(config, variant, source)
+        yield from _unknown(study.dataset, config.datasets, f"studies.{name}.dataset")
+        members = [variant for variant, block in config.variants.items() if block.study == name]
+        yield from _problems_of_comparison(study, members)
+        for label, edition in config.datasets[study.dataset].editions.items():
+            if study.cv.folds > edition.rows // 2:
+                yield (
+                    f"studies.{name}.cv.folds: {study.cv.folds} folds, but edition '{label}' has "
+                    f"{edition.rows} rows; use at most {edition.rows // 2}"
+                )
+    for variant in config.resolved.values():
+        yield from _problems_of_training(variant, config.datasets[variant.dataset])
 
 
-def _check_comparison(config: Config, study: str, source: str) -> None:
-    members = [name for name, block in config.variants.items() if block.study == study]
-    place = f"{source}: studies.{study}.comparison"
-    comparison = config.studies[study].comparison
+def _problems_of_comparison(study: Study, members: list[str]) -> Iterator[str]:
     if not members:
-        raise ConfigError(f"{source}: studies.{study}: no variant names it; add one or remove it")
-    known(comparison.baseline, members, f"{place}.baseline (variants of this study)")
+        yield f"studies.{study.name}: no variant names it; add one or remove it"
+    place, comparison = f"studies.{study.name}.comparison", study.comparison
+    of_this = "(variants of this study)"
+    yield from _unknown(comparison.baseline, members, f"{place}.baseline {of_this}")
     for pair in comparison.pairs:
         for name in pair:
-            known(name, members, f"{place}.pairs (variants of this study)")
+            yield from _unknown(name, members, f"{place}.pairs {of_this}")
         if pair[0] == pair[1]:
-            raise ConfigError(f"{place}.pairs: {pair} compares a variant with itself")
+            yield f"{place}.pairs: {pair} compares a variant with itself"
 
 
-def _check_folds(config: Config, study: str, source: str) -> None:
-    folds = config.studies[study].cv.folds
-    for name, edition in config.datasets[config.studies[study].dataset].editions.items():
-        if folds > edition.rows // 2:
-            raise ConfigError(
-                f"{source}: studies.{study}.cv.folds: {folds} folds, but edition '{name}' has "
-                f"{edition.rows} rows; use at most {edition.rows // 2}"
-            )
-
-
-def _check_probe(variant: Variant, source: str) -> None:
+def _problems_of_training(variant: Variant, dataset: DatasetConfig) -> Iterator[str]:
+    cv, place = variant.cv, f"variants.{variant.name}"
     repeat, fold = variant.training.probe
-    if not (0 <= repeat < variant.cv.repeats and 0 <= fold < variant.cv.folds):
-        raise ConfigError(
-            f"{source}: variants.{variant.name}: training.probe {[repeat, fold]} is not a split; "
-            f"repeats are 0 to {variant.cv.repeats - 1}, folds 0 to {variant.cv.folds - 1}"
+    if not (0 <= repeat < cv.repeats and 0 <= fold < cv.folds):
+        yield (
+            f"{place}: training.probe {[repeat, fold]} is not a split; "
+            f"repeats are 0 to {cv.repeats - 1}, folds 0 to {cv.folds - 1}"
         )
-
-
-def _check_batch_norm(config: Config, variant: Variant, source: str) -> None:
-    """BatchNorm has no variance in a training batch of one row."""
-    if not variant.network.batch_norm:
-        return
-    for name, edition in config.datasets[variant.dataset].editions.items():
-        sizes = training_sizes(edition.rows, variant.cv.folds)
-        if leaves_one_row(sizes, variant.training.batch_size):
-            raise ConfigError(
-                f"{source}: variants.{variant.name}: batch_size {variant.training.batch_size} "
-                f"leaves a training batch of one row (edition '{name}' trains on "
-                f"{', '.join(map(str, sizes))} rows), and BatchNorm needs two; "
-                f"use batch_size {_next_batch_size(sizes, variant.training.batch_size)}"
+    batch_size = variant.training.batch_size
+    for label, edition in dataset.editions.items() if variant.network.batch_norm else ():
+        sizes = training_sizes(edition.rows, cv.folds)
+        good = next(size for size in count(batch_size) if not _leaves_one_row(sizes, size))
+        if good != batch_size:  # BatchNorm has no variance in a training batch of one row
+            yield (
+                f"{place}: batch_size {batch_size} leaves a training batch of one row "
+                f"(edition '{label}' trains on {', '.join(map(str, sizes))} rows), and BatchNorm "
+                f"needs two; use batch_size {good}"
             )
 
 
@@ -446,16 +418,9 @@ def training_sizes(rows: int, folds: int) -> list[int]:
     return sorted({rows - rows // folds, rows - math.ceil(rows / folds), rows})
 
 
-def leaves_one_row(sizes: Iterable[int], batch_size: int) -> bool:
+def _leaves_one_row(sizes: Iterable[int], batch_size: int) -> bool:
     """Whether the last batch of an epoch has a single row for any of the training sizes."""
-    return any(size % batch_size == 1 or batch_size == 1 for size in sizes)
-
-
-def _next_batch_size(sizes: list[int], batch_size: int) -> int:
-    size = batch_size + 1
-    while leaves_one_row(sizes, size):
-        size += 1
-    return size
+    return batch_size == 1 or any(size % batch_size == 1 for size in sizes)
 
 
 # --- messages ---------------------------------------------------------------------------------
@@ -466,14 +431,14 @@ def _override(base: Training, changes: Mapping[str, Any], place: str) -> Trainin
     for key, value in changes.items():
         merge = key == "optimizer" and isinstance(value, dict) and "name" not in value
         tree[key] = {**tree[key], **value} if merge else value
-    return _validated(Training, tree, f"params.yaml: {place}", separator=".")
+    return _validated(Training, tree, f"params.yaml: {place}.")
 
 
-def _validated(model: type[T], tree: Any, source: str, separator: str = ": ") -> T:
+def _validated(model: type[T], tree: Any, prefix: str) -> T:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        lines = [f"{source}{separator}{_explain(model, e)}" for e in error.errors()]
+        lines = [f"{prefix}{_explain(model, e)}" for e in error.errors()]
         raise ConfigError("\n".join(lines)) from None
 
 
@@ -483,7 +448,7 @@ def _explain(model: type[BaseModel], error: Any) -> str:
     key = ".".join(str(part) for part in location if part not in tags)
     if error["type"] == "extra_forbidden":
         siblings = _keys_at(model, location[:-1])
-        return f"{key}: unknown key; {_nearest(str(location[-1]), siblings)}"
+        return f"{key}: unknown key; {nearest(str(location[-1]), siblings)}"
     if error["type"] == "union_tag_invalid":
         return f"{key}.name: '{error['ctx']['tag']}' is not one of {error['ctx']['expected_tags']}"
     if error["type"] == "missing":
@@ -496,25 +461,31 @@ def _explain(model: type[BaseModel], error: Any) -> str:
     return f"{key}: {message}{shown}" if key else f"{message}{shown}"
 
 
-def _keys_at(model: Any, location: Iterable[Any]) -> list[str]:
+def _keys_at(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
     """The field names of the model found by walking down `location`."""
     schema: dict[str, Any] = model.model_json_schema()
     definitions = schema.get("$defs", {})
     for part in location:
-        schema = definitions.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema)
         mapping = schema.get("discriminator", {}).get("mapping", {})
-        if part in mapping:
-            schema = {"$ref": mapping[part]}
-        elif part in schema.get("properties", {}):
-            schema = schema["properties"][part]
-        else:
-            by_name: dict[str, Any] = next(iter(schema.get("patternProperties", {}).values()), {})
-            schema = by_name or schema.get("additionalProperties") or schema.get("items") or {}
-    schema = definitions.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema)
+        by_name: dict[str, Any] = next(iter(schema.get("patternProperties", {}).values()), {})
+        schema = (
+            ({"$ref": mapping[part]} if part in mapping else {})
+            or schema.get("properties", {}).get(part)
+            or by_name
+            or schema.get("additionalProperties")
+            or schema.get("items", {})
+        )
+        schema = definitions.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema)
     return list(schema.get("properties", {}))
 
 
-def _nearest(name: str, names: list[str]) -> str:
+def _unknown(name: str, names: Iterable[str], place: str) -> Iterator[str]:
+    if name not in (declared := list(names)):
+        yield f"{place}: '{name}' is not declared; {nearest(name, declared)}"
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """The hint that goes with a name that is none of `names`."""
     match = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if match:
         return f"did you mean '{match[0]}'?"

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from foldwise.core import paths
-from foldwise.core.errors import FoldwiseError, WriteError
+from foldwise.core.errors import FoldwiseError, WriteError, masked
 
 DONE = 0
 FAILED = 1  # an error that the user can fix; Python's own status where an import fails
@@ -96,7 +96,7 @@ def _report(error: BaseException) -> str:
     frames = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     ours = [(path, line) for path, line in frames if path.is_relative_to(PACKAGE)]
     place = "".join(f"{path.relative_to(PACKAGE)}, line {n}: " for path, n in ours[-1:])
-    what = f"{type(error).__name__}: {error}".partition("\n")[0]
+    what = masked(f"{type(error).__name__}: {error}".partition("\n")[0])
     return (
         f"unexpected error: {place}{what}\n"
         f"This is a fault of foldwise or of what it uses, and no result. {_kept(error)}"
@@ -112,15 +112,14 @@ def _kept(error: BaseException) -> str:
     from foldwise.core import files
 
     packages = sorted(f"{one.name} {one.version}" for one in distributions())
-    text = "\n".join(
-        [
-            " ".join(sys.argv),
-            f"{platform.platform()}, Python {platform.python_version()}",
-            ", ".join(packages),
-            "",
-            *traceback.format_exception(error),
-        ]
-    )
+    lines = [
+        " ".join(sys.argv),
+        f"{platform.platform()}, Python {platform.python_version()}",
+        ", ".join(packages),
+        "",
+        *traceback.format_exception(error),
+    ]
+    text = masked("\n".join(lines))
     name = time.strftime(f"foldwise-%Y%m%d-%H%M%S-{os.getpid()}.txt")
     with suppress(OSError):
         root = paths.home(Path())

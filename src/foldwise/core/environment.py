@@ -5,6 +5,7 @@ None of it decides a result, so none of it is in params.yaml: it never invalidat
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,9 +14,9 @@ from typing import Literal, Self, cast, get_args
 from foldwise.core.errors import ConfigError
 
 Device = Literal["auto", "cpu", "cuda"]
-Target = Literal["native", "x86-64-v3"]
 WORKERS, DEVICE, MIRROR = "FOLDWISE_WORKERS", "FOLDWISE_DEVICE", "FOLDWISE_MIRROR"
 TARGET = "FOLDWISE_TARGET"
+CHOICES = {DEVICE: get_args(Device), TARGET: ("native", "x86-64-v3")}  # the default first
 VARIABLES = (WORKERS, DEVICE, MIRROR, TARGET)
 TRACKING = "MLFLOW_TRACKING_URI"
 TELEMETRY_OFF = {
@@ -27,36 +28,22 @@ TELEMETRY_OFF = {
 
 @dataclass(frozen=True)
 class Environment:
-    """Where and on what foldwise runs.
+    """Where and on what foldwise runs."""
 
-    Attributes:
-        workers: processes that train.
-        device: what trains; `auto` takes a GPU where there is one.
-        mirror: folder or address to try first for data; None where `data.mirror` decides.
-        tracking_uri: address of an MLflow store; "" for the project's own.
-        experiment: name of the DVC experiment that is running, "" for none.
-        baseline_rev: the commit that it started from.
-        mlflow: all of MLflow's own variables that are set.
-    """
-
-    workers: int = 1
-    device: Device = "auto"
-    mirror: str | None = None
-    tracking_uri: str = ""
-    experiment: str = ""
-    baseline_rev: str = ""
-    mlflow: Mapping[str, str] = field(default_factory=dict)
+    workers: int = 1  # processes that train
+    device: Device = "auto"  # takes a GPU where there is one
+    mirror: str | None = None  # folder or address to try first; None where `data.mirror` decides
+    tracking_uri: str = ""  # of an MLflow store; "" for the project's own
+    experiment: str = ""  # the DVC experiment that is running
+    baseline_rev: str = ""  # the commit that it started from
+    mlflow: Mapping[str, str] = field(default_factory=dict)  # all of MLflow's own variables
 
     @classmethod
     def read(cls, variables: Mapping[str, str] = os.environ) -> Self:
-        """What the variables say.
-
-        Raises:
-            ConfigError: one of ours has a bad value.
-        """
+        """What the variables say; ConfigError where one of ours has a bad value."""
         return cls(
             workers=_workers(variables),
-            device=_device(variables),
+            device=cast(Device, _choice(DEVICE, variables)),
             mirror=variables[MIRROR].strip() if MIRROR in variables else None,
             tracking_uri=variables.get(TRACKING, "").strip(),
             experiment=variables.get("DVC_EXP_NAME", ""),
@@ -67,9 +54,9 @@ class Environment:
 
 def problems(variables: Mapping[str, str] = os.environ) -> Iterator[str]:
     """Variables with a bad value, or with a name that looks misspelt: a line for each."""
-    for read in (_workers, _device, _target):
+    for name in (WORKERS, *CHOICES):
         try:
-            read(variables)
+            _workers(variables) if name == WORKERS else _choice(name, variables)
         except ConfigError as error:
             yield f"{error}; correct or unset it"
     for name in variables:
@@ -92,7 +79,7 @@ def choose_target() -> None:
     Raises:
         ConfigError: it says something else.
     """
-    target = _target(os.environ)
+    target = _choice(TARGET, os.environ)
     if target != "native":
         os.environ.update(NUMBA_CPU_NAME=target, NUMBA_CPU_FEATURES="")
 
@@ -106,20 +93,13 @@ def _workers(variables: Mapping[str, str]) -> int:
     value = variables.get(WORKERS, "")
     if not value:
         return cores()
-    if not (value.isascii() and value.isdigit()) or int(value) < 1:
-        raise ConfigError(f"{WORKERS}: '{value}' is not a whole number above 0")
+    if not re.fullmatch("[1-9][0-9]{,3}", value):
+        raise ConfigError(f"{WORKERS}: '{value}' is not a whole number from 1 to 9999")
     return int(value)
 
 
-def _device(variables: Mapping[str, str]) -> Device:
-    value = variables.get(DEVICE, "") or "auto"
-    if value not in get_args(Device):
-        raise ConfigError(f"{DEVICE}: '{value}' is none of {', '.join(get_args(Device))}")
-    return cast(Device, value)
-
-
-def _target(variables: Mapping[str, str]) -> Target:
-    value = variables.get(TARGET, "") or "native"
-    if value not in get_args(Target):
-        raise ConfigError(f"{TARGET}: '{value}' is none of {', '.join(get_args(Target))}")
-    return cast(Target, value)
+def _choice(name: str, variables: Mapping[str, str]) -> str:
+    value = variables.get(name, "") or CHOICES[name][0]
+    if value not in CHOICES[name]:
+        raise ConfigError(f"{name}: '{value}' is none of {', '.join(CHOICES[name])}")
+    return value

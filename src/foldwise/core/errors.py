@@ -1,8 +1,21 @@
 """The exceptions that foldwise raises for its users: each message names place, value and remedy."""
 
+import re
+
+ADDRESS = r"(?i:\b[a-z][a-z0-9+.-]*://)"
+
+
+def masked(text: str) -> str:
+    """A text whose addresses show neither user nor password, nor a query, which may sign a link."""
+    text = re.sub(rf"({ADDRESS})[^\s/'\"<>]*@", r"\1***@", text)
+    return re.sub(rf"({ADDRESS}[^\s?'\"<>]*)\?\S+?(?=[:;,.)]*(['\"<>\s]|$))", r"\1?***", text)
+
 
 class FoldwiseError(Exception):
-    """Something that the user can fix; shown as one message, without a traceback."""
+    """Something that the user can fix; shown as one message, without a traceback or a password."""
+
+    def __str__(self) -> str:
+        return masked(super().__str__())
 
     status = 1  # with which the process exits, see endings.py
 

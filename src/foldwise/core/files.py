@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FACTS = b"foldwise"  # key of our own facts in a Parquet file's metadata
-SHOWN = 16  # characters of a digest that are shown: 64 bits are plenty against chance
 
 
 class Record(BaseModel):
@@ -46,6 +45,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         WriteError: it cannot be written (read-only, disk full); `path` is as it was.
     """
+    refuse_links(path.parent)
     part: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,13 +67,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; see `replacing`."""
+    """Write a file whole or not at all; this and all below as `replacing` says."""
     with replacing(path) as file:
         file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file; see `write_bytes`."""
+    """Write a UTF-8 text file."""
     write_bytes(path, text.encode())
 
 
@@ -122,6 +122,7 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
     Raises:
         WriteError: they cannot be written (read-only, disk full); the folder is as it was.
     """
+    refuse_links(folder)
     staging, last = None, [*contents][-1]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,15 +146,27 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if there is one.
-
-    Raises:
-        WriteError: it cannot be removed.
-    """
+    """Remove a file, if there is one; WriteError where that cannot be done."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def refuse_links(folder: Path) -> None:
+    """That a folder, relative to the project's root, is no link, nor any that it lies in.
+
+    The outermost one may be: `data` on another disk.
+
+    Raises:
+        WriteError: one is.
+    """
+    for each in [] if folder.is_absolute() else [folder, *folder.parents][:-2]:
+        if each.is_symlink():
+            raise WriteError(
+                f"{each}: a link to {each.readlink()}, through which nothing is written; remove "
+                f"it (only {folder.parts[0]} as a whole may be a link)"
+            )
 
 
 def check_room(folder: Path, size: int) -> None:
@@ -202,19 +215,12 @@ def _flush_folder(folder: Path) -> None:
 
 
 # --- reading ----------------------------------------------------------------------------------
+# Each raises MissingError where there is no file, DamagedError where it is not what was written.
+# `remedy`, for their messages, says what to do then; `source` names what is not read from a file.
 
 
 def read_bytes(path: Path, remedy: str) -> bytes:
-    """The content of a file.
-
-    Args:
-        path: the file.
-        remedy: what to do where it is missing or damaged, for the message.
-
-    Raises:
-        MissingError: it is not there.
-        DamagedError: it cannot be read.
-    """
+    """The content of a file."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -224,12 +230,7 @@ def read_bytes(path: Path, remedy: str) -> bytes:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        MissingError: it is not there.
-        DamagedError: it is not JSON, or no object.
-    """
+    """The object in a JSON file."""
     try:
         content = json.loads(read_bytes(path, remedy))
     except ValueError as error:  # of JSON, or of UTF-8
@@ -240,48 +241,32 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def read_record(path: Path, kind: type[R], remedy: str) -> R:
-    """The record in a JSON file.
-
-    Raises:
-        MissingError: it is not there.
-        DamagedError: it is not JSON, or a field is missing or of another type; it names the field.
-    """
+    """The record in a JSON file; an error names the field that is missing or of another type."""
     return parse_record(read_bytes(path, remedy), kind, str(path), remedy)
 
 
 def parse_record(text: bytes, kind: type[R], source: str, remedy: str) -> R:
-    """The record in a JSON text; `source` names it in messages.
-
-    Raises:
-        DamagedError: it is not JSON, or a field is missing or of another type; it names the field.
-    """
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        raise _damaged(source, error, remedy) from None
+    """The record in a JSON text."""
+    return _record(lambda: kind.model_validate_json(text), source, remedy)
 
 
 def as_record(tree: dict[str, Any], kind: type[R], source: str, remedy: str) -> R:
-    """The record that a tree is; `source` names it in messages.
+    """The record that a tree is."""
+    return _record(lambda: kind.model_validate(tree), source, remedy)
 
-    Raises:
-        DamagedError: a field is missing or of another type; it names the field.
-    """
+
+def _record(validate: Callable[[], R], source: str, remedy: str) -> R:
     try:
-        return kind.model_validate(tree)
+        return validate()
     except ValidationError as error:
-        raise _damaged(source, error, remedy) from None
-
-
-def _damaged(source: str, error: ValidationError, remedy: str) -> DamagedError:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    reason = f"{place}: {first['msg']}" if place else first["msg"]
-    return DamagedError(f"{source}: damaged ({reason}); {remedy}")
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        raise DamagedError(f"{source}: damaged ({reason}); {remedy}") from None
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The `facts` that `write_table` put into a Parquet file."""
+    """The `facts` that `write_table` put into a Parquet file; {} where there are none."""
     import pyarrow.parquet as pq
 
     metadata = pq.read_schema(path).metadata or {}
@@ -305,5 +290,5 @@ def digest(content: Any) -> str:
 
 
 def short(digest: str) -> str:
-    """The part of a digest that is shown."""
-    return digest[:SHOWN]
+    """The part of a digest that is shown: 64 bits are plenty against chance."""
+    return digest[:16]

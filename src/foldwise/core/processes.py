@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import io
 import multiprocessing
 import os
 import signal
@@ -13,34 +14,39 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from foldwise.core.endings import status_of
 from foldwise.core.environment import choose_target, without_telemetry
+from foldwise.core.errors import ConfigError
 
 _signals: list[int] = []  # that came in a block of `ending_within`
 
 
-def run_stage(main: Callable[[str], None], key: str, example: str) -> NoReturn:
-    """Run a stage's script for the key on its command line, then exit (see `exit_after`).
+def run_stage(main: Callable[..., None], key: str = "", example: str = "") -> NoReturn:
+    """Run a stage's script, for the key on its command line if it has one; see `exit_after`.
 
     Args:
-        main: does the stage's work for one key; imports there what takes long to import.
+        main: does the stage's work (for one key); imports there what takes long to import.
         key: what the key names: "dataset", "study" or "variant".
         example: a key, for `--help`.
     """
-    parser = _parser()
-    parser.epilog = f"example: python {sys.argv[0]} {example}"
-    parser.add_argument(key, help=f"a {key} of params.yaml")
-    name = getattr(parser.parse_args(), key)
-    exit_after(lambda: main(name), _exit_at_once)
+    parser = argparse.ArgumentParser(
+        description=(sys.modules["__main__"].__doc__ or "").strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"example: python {sys.argv[0]} {example}",
+    )
+    if key:
+        parser.add_argument(key, help=f"a {key} of params.yaml")
+    keys = vars(parser.parse_args()).values()
 
+    def work() -> None:
+        run_own_source()
+        main(*keys)
 
-def run_stage_without_key(main: Callable[[], None]) -> NoReturn:
-    """As `run_stage`, for a stage that has no key."""
-    _parser().parse_args()
-    exit_after(main, _exit_at_once)
+    exit_after(work, _exit_at_once)
 
 
 def exit_after(
@@ -48,6 +54,8 @@ def exit_after(
 ) -> NoReturn:
     """Do the work, then exit with its status, 0 by `done`; `endings` says which there are."""
     without_telemetry()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of whatever the terminal has no sign for
+        sys.stdout.reconfigure(errors="backslashreplace")
     # What libraries say to those who write programs, nobody who runs one can act on.
     warnings.filterwarnings("ignore", module="(?!foldwise)")
     # Seldom: what is imported is no garbage, and each search for garbage goes through all of it.
@@ -62,6 +70,29 @@ def exit_after(
         for number in _signals:
             _exit_at_once(128 + number)
     done(0)
+
+
+def run_own_source() -> None:
+    """Start this process again with the source of the project in this folder, if it runs another's.
+
+    An environment belongs to one checkout, and its source is what a copy of the project would run,
+    and a queued experiment, which DVC gives a folder with the source as it was.
+
+    Raises:
+        ConfigError: Python is told to ignore PYTHONPATH.
+    """
+    own = Path("src").resolve()
+    running = Path(__file__).resolve().parents[2]
+    if own == running or not (own / "foldwise/__init__.py").is_file():
+        return
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if others[0] == str(own):
+        raise ConfigError(
+            f"{own}: not what runs, which is {running}; `make setup` makes an environment of this "
+            "project's own"
+        )
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(own), *others]))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 @contextmanager
@@ -102,13 +133,6 @@ def exit_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        description=(sys.modules["__main__"].__doc__ or "").strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def _exit_at_once(status: int) -> NoReturn:

@@ -6,6 +6,7 @@ files as on public data set hubs, each row an encoded image (JPEG or PNG) and it
 
 import gzip
 import io
+import math
 import pickle
 import tarfile
 import zlib
@@ -26,28 +27,17 @@ from foldwise.datasets.prepared import Dataset
 ARCHIVE = "cifar-10-python.tar.gz"
 TRAIN, TEST = "train.parquet", "test.parquet"
 CLASS_NAMES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
 )
 SHAPE = (3, 32, 32)  # channels first, so that a flattened row is in torchvision's order
-PIXELS = 3 * 32 * 32
 SEED = 2009
 PART = 1000  # images that a process decodes at a time; more outgrow the caches
 
 # Member names inside the archive, and what bounds reading it (the real one has 186 MB unpacked).
 FOLDER = "cifar-10-batches-py"
-TRAIN_BATCHES = tuple(f"{FOLDER}/data_batch_{i}" for i in range(1, 6))
-TEST_BATCH = f"{FOLDER}/test_batch"
+BATCHES = (*(f"{FOLDER}/data_batch_{i}" for i in range(1, 6)), f"{FOLDER}/test_batch")
 NAMES = f"{FOLDER}/batches.meta"
-MEMBERS = (*TRAIN_BATCHES, TEST_BATCH, NAMES)
 LARGEST_MEMBER = 40_000_000  # bytes
 LARGEST_ARCHIVE = 250_000_000  # bytes, unpacked
 
@@ -57,6 +47,7 @@ SCHEMA = pa.schema(
         ("label", pa.int64()),
     ]
 )
+Part = tuple[np.ndarray, np.ndarray]  # images (n, 3, 32, 32) uint8, labels (n,) int64
 
 
 def read(folder: Path, edition: str) -> Dataset:
@@ -66,8 +57,10 @@ def read(folder: Path, edition: str) -> Dataset:
         MissingError: a file is not there.
         DataError: one is damaged; it names the file and the row or the member.
     """
-    reader = read_archive if edition == "official" else read_parquet
-    X, y, X_test, y_test = reader(folder)
+    if edition == "official":
+        (X, y), (X_test, y_test) = _archive(folder / ARCHIVE)
+    else:
+        (X, y), (X_test, y_test) = _table(folder / TRAIN), _table(folder / TEST)
     return Dataset(
         name="cifar10",
         X=X,
@@ -80,59 +73,34 @@ def read(folder: Path, edition: str) -> Dataset:
     )
 
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # X, y, X_test, y_test
-
-
 # --- the official archive ---------------------------------------------------------------------
 
 
-def read_archive(folder: Path) -> Arrays:
-    """Read `cifar-10-python.tar.gz` without unpacking it to disk.
-
-    Raises:
-        MissingError: the archive is not there.
-        DataError: it is damaged, too large, or not CIFAR-10.
-    """
-    path = folder / ARCHIVE
+def _archive(path: Path) -> tuple[Part, Part]:
+    """Training and test rows of `cifar-10-python.tar.gz`, which is not unpacked to disk."""
     members = _members(path)
     names = _entry(path, NAMES, members).get("label_names")
     if names != list(CLASS_NAMES):
         raise DataError(f"{path}: {NAMES} names the classes {names}, not {list(CLASS_NAMES)}")
-    batches = [_batch(path, name, members) for name in (*TRAIN_BATCHES, TEST_BATCH)]
-    X = np.concatenate([X for X, _ in batches[:-1]])
-    y = np.concatenate([y for _, y in batches[:-1]])
-    return X, y, *batches[-1]
-
-
-class _Bounded(io.RawIOBase):
-    """A readable stream that refuses to give more than `limit` bytes."""
-
-    def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
-        self.stream, self.left = stream, limit
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        chunk = self.stream.read(len(buffer))
-        self.left -= len(chunk)
-        if self.left < 0:
-            raise ValueError(f"more than {LARGEST_ARCHIVE:,} bytes when unpacked")
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
+    *batches, test = [_batch(path, name, members) for name in BATCHES]
+    images, labels = zip(*batches, strict=True)
+    return (np.concatenate(images), np.concatenate(labels)), test
 
 
 def _members(path: Path) -> dict[str, bytes]:
-    """The contents of the expected members; others are passed over, nothing is unpacked."""
+    """The contents of the expected members; others are passed over."""
     try:
         with gzip.open(path) as stream:
-            bounded = io.BufferedReader(_Bounded(stream, LARGEST_ARCHIVE), 1 << 20)
-            with tarfile.open(fileobj=bounded, mode="r|") as archive:
-                return {m.name: _content(archive, m) for m in archive if m.name in MEMBERS}
+            content = stream.read(LARGEST_ARCHIVE + 1)
+        if len(content) > LARGEST_ARCHIVE:
+            raise ValueError(f"more than {LARGEST_ARCHIVE:,} bytes when unpacked")
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            expected = (member for member in archive if member.name in (*BATCHES, NAMES))
+            return {member.name: _content(archive, member) for member in expected}
     except FileNotFoundError:
-        raise MissingError(f"{path}: not there; run the download first") from None
+        raise MissingError(f"{path}: not there; list it among the edition's files") from None
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{path}: {error}; delete it and download it again") from None
+        raise DataError(f"{path}: {error}") from None
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -163,7 +131,7 @@ class _Unpickler(pickle.Unpickler):
 def _entry(path: Path, name: str, members: dict[str, bytes]) -> dict[str, Any]:
     """The dict that is pickled in one member, text read as Latin-1 (it comes from Python 2)."""
     if name not in members:
-        raise DataError(f"{path}: no {name} in it; delete it and download it again")
+        raise DataError(f"{path}: no {name} in it")
     try:
         entry = _Unpickler(io.BytesIO(members[name]), encoding="latin1").load()
     except Exception as error:  # a damaged pickle can raise nearly anything
@@ -173,40 +141,38 @@ def _entry(path: Path, name: str, members: dict[str, bytes]) -> dict[str, Any]:
     return entry
 
 
-def _batch(path: Path, name: str, members: dict[str, bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 3, 32, 32) and labels (n,) of one batch file."""
+def _batch(path: Path, name: str, members: dict[str, bytes]) -> Part:
+    """The rows of one batch file."""
     entry = _entry(path, name, members)
     data, labels = entry.get("data"), entry.get("labels")
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2:
         raise DataError(f"{path}: {name} has no rows of bytes in 'data'")
-    if data.shape[1] != PIXELS or not isinstance(labels, list) or len(labels) != len(data):
-        raise DataError(f"{path}: {name} must have {PIXELS} bytes and one label per image")
-    for row, label in enumerate(labels):
-        _check_label(f"{path}: {name}", row, label)
-    return data.reshape(-1, *SHAPE), np.array(labels, dtype=np.int64)
+    bytes_each = math.prod(SHAPE)
+    if data.shape[1] != bytes_each or not isinstance(labels, list) or len(labels) != len(data):
+        raise DataError(f"{path}: {name} must have {bytes_each} bytes and one label per image")
+    return data.reshape(-1, *SHAPE), _labels(f"{path}: {name}", labels)
 
 
 # --- editions as parquet ----------------------------------------------------------------------
 
 
-def read_parquet(folder: Path) -> Arrays:
-    """Read and decode `train.parquet` and `test.parquet`.
-
-    Raises:
-        MissingError: one of them is not there.
-        DataError: one is damaged, or a row is not a 32×32 colour image.
-    """
-    return *_table(folder / TRAIN), *_table(folder / TEST)
-
-
-def _table(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 3, 32, 32) and labels (n,) of one parquet file."""
-    table = _columns(path)
-    labels = table["label"].to_pylist()
-    for row, label in enumerate(labels):
-        _check_label(str(path), row, label)
-    encoded = table["img"].combine_chunks().field("bytes").to_pylist()
-    return _images(path, encoded), np.array(labels, dtype=np.int64)
+def _table(path: Path) -> Part:
+    """The rows of one parquet file, decoded."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise MissingError(f"{path}: not there; list it among the edition's files") from None
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: {error}") from None
+    for field in SCHEMA:
+        there = field.name in table.column_names
+        actual = table.schema.field(field.name).type if there else "missing"
+        if actual != field.type:
+            raise DataError(f"{path}: column '{field.name}' is {actual}, expected {field.type}")
+    if table.num_rows == 0:
+        raise DataError(f"{path}: no rows")
+    labels = _labels(str(path), table["label"].to_pylist())
+    return _images(path, table["img"].combine_chunks().field("bytes").to_pylist()), labels
 
 
 def _images(path: Path, encoded: list[bytes | None]) -> np.ndarray:
@@ -238,30 +204,13 @@ def _decode_part(path: Path, start: int, encoded: list[bytes | None]) -> np.ndar
     return images.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)
 
 
-def _columns(path: Path) -> pa.Table:
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise MissingError(f"{path}: not there; run the download first") from None
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: {error}; delete it and download it again") from None
-    for field in SCHEMA:
-        there = field.name in table.column_names
-        actual = table.schema.field(field.name).type if there else "missing"
-        if actual != field.type:
-            raise DataError(f"{path}: column '{field.name}' is {actual}, expected {field.type}")
-    if table.num_rows == 0:
-        raise DataError(f"{path}: no rows; delete it and download it again")
-    return table
-
-
 def _decode(path: Path, row: int, encoded: bytes | None) -> tuple[bytes, bytes]:
     """The pixels of one encoded image, channels last, and the JPEG header that told its size.
 
     `row` counts from 0. There is no header of an image that is no JPEG.
     """
     if encoded is None:
-        raise DataError(f"{path}, row {row}: no image; remove the row or download it again")
+        raise DataError(f"{path}, row {row}: no image")
     try:
         stream = io.BytesIO(encoded)
         with Image.open(stream, formats=("JPEG", "PNG")) as image:
@@ -270,7 +219,7 @@ def _decode(path: Path, row: int, encoded: bytes | None) -> tuple[bytes, bytes]:
                 header = encoded[: stream.tell()] if image.format == "JPEG" else b""
                 return image.tobytes(), header
     except Exception as error:  # a damaged image can raise nearly anything
-        raise DataError(f"{path}, row {row}: damaged image ({error}); download it again") from error
+        raise DataError(f"{path}, row {row}: damaged image ({error})") from error
     raise DataError(f"{path}, row {row}: the image is {form}, expected RGB 32×32")
 
 
@@ -287,9 +236,12 @@ def _decode_rest(header: bytes, encoded: bytes | None) -> bytes | None:
         return None
 
 
-def _check_label(place: str, row: int, label: object) -> None:
-    if not isinstance(label, int) or not 0 <= label < len(CLASS_NAMES):
-        raise DataError(f"{place}, row {row}: label {label} is not in 0 ... {len(CLASS_NAMES) - 1}")
+def _labels(place: str, labels: list[object]) -> np.ndarray:
+    for row, label in enumerate(labels):
+        if not isinstance(label, int) or not 0 <= label < len(CLASS_NAMES):
+            last = len(CLASS_NAMES) - 1
+            raise DataError(f"{place}, row {row}: label {label} is not in 0 ... {last}")
+    return np.array(labels, dtype=np.int64)
 
 
 # --- the synthetic stand-in -------------------------------------------------------------------
@@ -330,15 +282,13 @@ def _image(rng: np.random.Generator, patterns: np.ndarray) -> np.ndarray:
 
 
 def _write(path: Path, images: list[np.ndarray], labels: np.ndarray) -> None:
-    cells = [{"bytes": _png(image), "path": None} for image in images]
+    """The edition's layout, each image (3, 32, 32) as lossless PNG."""
+    cells = []
+    for image in images:
+        png = io.BytesIO()
+        Image.fromarray(image.transpose(1, 2, 0)).save(png, format="PNG")
+        cells.append({"bytes": png.getvalue(), "path": None})
     table = pa.table({"img": cells, "label": labels.astype(np.int64)}, schema=SCHEMA)
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     files.write_bytes(path, buffer.getvalue())
-
-
-def _png(image: np.ndarray) -> bytes:
-    """A (3, 32, 32) image as lossless PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -28,30 +28,19 @@ DTYPES = ("uint8", "float32")
 class Dataset:
     """The rows of a data set, raw as users have them, and the edition they came from.
 
-    Attributes:
-        name: its key in params.yaml.
-        X: (n, *shape), uint8 or float32.
-        y: (n,), int64, an index into `class_names`.
-        X_test: (m, *shape) rows that no split may touch, or None.
-        y_test: (m,), or None.
-        class_names: one name per class.
-        scale: raw values divided by it are in the unit that networks see.
-        edition: where the bytes came from; results of two editions are never compared.
-        feature_names: of the columns of a table, for those who ask the model about one; they
-            decide no number, so they are not in the digest.
-
     Raises:
         DataError: the parts do not fit each other, or there are fewer than two classes in `y`.
     """
 
-    name: str
-    X: np.ndarray
-    y: np.ndarray
-    X_test: np.ndarray | None
-    y_test: np.ndarray | None
+    name: str  # its key in params.yaml
+    X: np.ndarray  # (n, *shape), uint8 or float32
+    y: np.ndarray  # (n,), int64, an index into class_names
+    X_test: np.ndarray | None  # (m, *shape) rows that no split may touch
+    y_test: np.ndarray | None  # (m,)
     class_names: tuple[str, ...]
-    scale: float
-    edition: str
+    scale: float  # raw values divided by it are in the unit that networks see
+    edition: str  # results of two editions are never compared
+    # Of the columns of a table; they decide no number, so they are not in the digest.
     feature_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -135,11 +124,7 @@ def describe(dataset: Dataset) -> Meta:
 
 
 def save(dataset: Dataset, folder: Path) -> Meta:
-    """Write the arrays and then meta.json; the same data set gives the same bytes.
-
-    Raises:
-        WriteError: the folder cannot be written.
-    """
+    """Write the arrays and then meta.json; the same data set gives the same bytes."""
     meta = describe(dataset)
     arrays = {name: np.ascontiguousarray(array) for name, array in dataset.arrays.items()}
     content = safetensors.numpy.save(arrays, metadata={"digest": meta.digest})
@@ -151,14 +136,24 @@ def save(dataset: Dataset, folder: Path) -> Meta:
 def load(folder: Path) -> Dataset:
     """The data set that `save` left in `folder`.
 
-    Names, shapes and the digest in the header are checked; the bytes are not hashed again.
+    The two files must have the same digest; the bytes are not hashed again.
 
     Raises:
         MissingError: a file is not there.
         DamagedError: a file is not what was written, or the two do not belong together.
     """
-    meta = load_meta(folder)
-    arrays = _read_arrays(folder / ARRAYS, meta)
+    meta, path = load_meta(folder), folder / ARRAYS
+    try:
+        with safe_open(path, framework="np") as file:
+            digest = (file.metadata() or {}).get("digest")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise MissingError(f"{path}: not there; {_remedy(folder)}") from None
+    except (OSError, SafetensorError) as error:
+        raise DamagedError(f"{path}: damaged ({error}); {_remedy(folder)}") from None
+    if digest != meta.digest:
+        reason = f"digest {digest}, but {META} says {meta.digest}"
+        raise DamagedError(f"{path}: damaged ({reason}); {_remedy(folder)}")
     return Dataset(
         name=meta.name,
         X=arrays["X"],
@@ -173,41 +168,8 @@ def load(folder: Path) -> Dataset:
 
 
 def load_meta(folder: Path) -> Meta:
-    """The facts in meta.json, without the arrays.
-
-    Raises:
-        MissingError: the file is not there.
-        DamagedError: it is not what was written.
-    """
+    """The facts in meta.json, without the arrays; raises as `load`."""
     return files.read_record(folder / META, Meta, _remedy(folder))
-
-
-def _read_arrays(path: Path, meta: Meta) -> dict[str, np.ndarray]:
-    try:
-        with safe_open(path, framework="np") as file:
-            digest = (file.metadata() or {}).get("digest")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise MissingError(f"{path}: not there; {_remedy(path.parent)}") from None
-    except (OSError, SafetensorError) as error:
-        raise _damaged(path, error) from None
-    _check_arrays(path, arrays, meta)
-    if digest != meta.digest:
-        raise _damaged(path, f"digest {digest}, but {META} says {meta.digest}")
-    return arrays
-
-
-def _check_arrays(path: Path, arrays: dict[str, np.ndarray], meta: Meta) -> None:
-    shapes = {"X": (meta.rows, *meta.shape), "y": (meta.rows,)}
-    if meta.test_rows:
-        shapes |= {"X_test": (meta.test_rows, *meta.shape), "y_test": (meta.test_rows,)}
-    actual = {name: array.shape for name, array in arrays.items()}
-    if actual != shapes or arrays["X"].dtype.name != meta.dtype:
-        raise _damaged(path, f"it holds {actual}, but {META} says {shapes} of {meta.dtype}")
-
-
-def _damaged(path: Path, reason: object) -> DamagedError:
-    return DamagedError(f"{path}: damaged ({reason}); {_remedy(path.parent)}")
 
 
 def _remedy(folder: Path) -> str:

@@ -10,7 +10,6 @@ from foldwise.core.errors import DamagedError, MissingError
 from foldwise.core.files import Record
 
 FILE = "provenance.json"
-REMEDY = "run the download again"
 
 
 class RawFile(Record):
@@ -30,15 +29,6 @@ class Provenance(Record):
     files: dict[str, RawFile]
 
 
-def write(folder: Path, provenance: Provenance) -> None:
-    """Write provenance.json; the same provenance gives the same bytes.
-
-    Raises:
-        WriteError: it cannot be written.
-    """
-    files.write_json(folder / FILE, provenance.model_dump(mode="json"))
-
-
 def read(folder: Path) -> Provenance:
     """Read provenance.json.
 
@@ -46,23 +36,22 @@ def read(folder: Path) -> Provenance:
         MissingError: it is not there.
         DamagedError: it is not what was written.
     """
-    return files.read_record(folder / FILE, Provenance, REMEDY)
+    return files.read_record(folder / FILE, Provenance, _remedy(folder))
 
 
 def verify(folder: Path) -> Provenance:
-    """Read provenance.json and hash every file that it lists.
-
-    Raises:
-        MissingError: one of them is not there.
-        DamagedError: one of them is not what was downloaded.
-    """
+    """Read provenance.json and hash every file that it lists; raises as `read`."""
     provenance = read(folder)
     for name, facts in provenance.files.items():
         path = folder / name
         if not path.is_file():
-            raise MissingError(f"{path}: not there; {REMEDY}")
+            raise MissingError(f"{path}: not there; {_remedy(folder)}")
         if (actual := files.sha256(path)) != facts.sha256:
             raise DamagedError(
-                f"{path}: sha256 {actual}, downloaded as {facts.sha256}; delete it and {REMEDY}"
+                f"{path}: sha256 {actual}, downloaded as {facts.sha256}; {_remedy(folder)}"
             )
     return provenance
+
+
+def _remedy(folder: Path) -> str:
+    return f"`dvc repro download@{folder.name}` gets it again"

@@ -4,7 +4,6 @@
 a block of that name under `datasets:` in params.yaml says where its files come from.
 """
 
-import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -12,8 +11,11 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import foldwise.datasets
+from foldwise.core.config import nearest
 from foldwise.core.errors import ConfigError
 from foldwise.datasets.prepared import Dataset
+
+OTHERS = {"download", "kept", "prepared", "provenance", "readers", "transfer"}  # no data sets
 
 
 class DatasetModule(Protocol):
@@ -28,9 +30,9 @@ class DatasetModule(Protocol):
         """
 
     def synthesize(self, folder: Path, rows: int) -> None:
-        """Write raw files of the same layout with `rows` made-up training rows.
+        """Write raw files of the same layout with `rows` made-up training rows, always the same.
 
-        The same call writes the same bytes. The task can be learnt, but not perfectly.
+        The task can be learnt, but not perfectly.
         """
 
 
@@ -40,31 +42,19 @@ def module(name: str) -> DatasetModule:
     Raises:
         ConfigError: there is none; the message has the nearest name and how to add one.
     """
-    reader = _import(name.replace("-", "_"))
-    if reader is None:
-        raise ConfigError(f"datasets.{name}: no module reads it; {_remedy(name)}")
-    return reader
+    stem = name.replace("-", "_")
+    address = f"foldwise.datasets.{stem}"
+    if stem.isidentifier() and importlib.util.find_spec(address) is not None:
+        found = importlib.import_module(address)
+        if hasattr(found, "read") and hasattr(found, "synthesize"):
+            return cast(DatasetModule, found)
+    raise ConfigError(
+        f"datasets.{name}: no module reads it; {nearest(name, names())} To add it, write "
+        f"src/foldwise/datasets/{stem}.py with read and synthesize (docs/extending.md)"
+    )
 
 
 def names() -> list[str]:
     """The data sets that have a module, sorted."""
-    stems = [info.name for info in pkgutil.iter_modules(foldwise.datasets.__path__)]
-    return sorted(stem.replace("_", "-") for stem in stems if _import(stem) is not None)
-
-
-def _import(stem: str) -> DatasetModule | None:
-    address = f"foldwise.datasets.{stem}"
-    if not stem.isidentifier() or importlib.util.find_spec(address) is None:
-        return None
-    reader = importlib.import_module(address)
-    if not (hasattr(reader, "read") and hasattr(reader, "synthesize")):
-        return None
-    return cast(DatasetModule, reader)
-
-
-def _remedy(name: str) -> str:
-    there = names()
-    match = difflib.get_close_matches(name, there, n=1, cutoff=0.6)
-    hint = f"did you mean '{match[0]}'?" if match else f"there are: {', '.join(there)}"
-    path = f"src/foldwise/datasets/{name.replace('-', '_')}.py"
-    return f"{hint} To add it, write {path} with read and synthesize (see readers.py)"
+    stems = {info.name for info in pkgutil.iter_modules(foldwise.datasets.__path__)} - OTHERS
+    return sorted(stem.replace("_", "-") for stem in stems)

@@ -6,6 +6,7 @@ separated by commas. It is sorted by class: 97 R, then 111 M.
 
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def read(folder: Path, edition: str) -> Dataset:
     path = folder / FILE
     rows = [_row(path, i, line) for i, line in enumerate(_lines(path), start=1)]
     if not rows:
-        raise DataError(f"{path}: empty; delete it and download it again")
+        raise DataError(f"{path}: empty")
     return Dataset(
         name="sonar",
         X=np.array([numbers for numbers, _ in rows], dtype=np.float32),
@@ -79,57 +80,44 @@ def _spectra(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of the file, without blank ones at its end."""
+    """The lines, whatever ends them, without a byte order mark or blank ones at the end."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise MissingError(f"{path}: not there; run the download first") from None
+        raise MissingError(f"{path}: not there; list it among the edition's files") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}: not text; delete it, download again") from None
-    return text.rstrip().split("\n") if text.strip() else []
+        raise DataError(f"{path}, line {line}: not UTF-8 text") from None
+    text = text.rstrip().replace("\r\n", "\n").replace("\r", "\n")
+    return text.split("\n") if text else []
 
 
 def _row(path: Path, line: int, text: str) -> tuple[list[float], int]:
     """60 numbers and the label of one line."""
-    place = f"{path}, line {line}"
     cells = [cell.strip() for cell in text.split(",")]
+
+    def refuse(column: int, reason: str) -> NoReturn:
+        raise DataError(f"{path}, line {line}, column {column}: {reason}")
+
     if cells == [""]:
-        raise DataError(f"{place}: blank line; remove it")
-    numbers = [_number(place, i, cell) for i, cell in enumerate(cells[:FEATURES], start=1)]
+        raise DataError(f"{path}, line {line}: blank line; remove it")
+    for column, cell in enumerate(cells[:FEATURES], start=1):
+        if not cell:
+            refuse(column, "empty; fill in a number or remove the line")
+        if column > 1 and cell in LABELS:
+            reason = f"label '{cell}' where a number must be; the line has {column - 1} numbers"
+            refuse(column, f"{reason}, not {FEATURES}: complete it or remove it")
+        if not _NUMBER.fullmatch(cell) or abs(float(cell)) > LARGEST:
+            header = "; if line 1 is a header, remove it" if line == 1 else ""
+            refuse(column, f"'{cell}' is not a finite number; correct it{header}")
     if len(cells) <= FEATURES:
-        raise DataError(
-            f"{place}, column {len(cells) + 1}: missing; "
-            f"a line has {FEATURES} numbers and a label, complete it or remove it"
-        )
-    label = _label(place, cells[FEATURES])
+        reason = f"missing; a line has {FEATURES} numbers and a label, complete it or remove it"
+        refuse(len(cells) + 1, reason)
+    label = cells[FEATURES]
+    if label not in LABELS:
+        reason = f"unknown label '{label}'; use" if label else "the label is missing; write"
+        refuse(FEATURES + 1, f"{reason} one of {', '.join(LABELS)}")
     if len(cells) > FEATURES + 1:
-        raise DataError(
-            f"{place}, column {FEATURES + 2}: extra value '{cells[FEATURES + 1]}'; "
-            f"a line ends with its label in column {FEATURES + 1}, remove what follows"
-        )
-    return numbers, label
-
-
-def _number(place: str, column: int, cell: str) -> float:
-    place = f"{place}, column {column}"
-    if not cell:
-        raise DataError(f"{place}: empty; fill in a number or remove the line")
-    if column > 1 and cell in LABELS:
-        raise DataError(
-            f"{place}: label '{cell}' where a number must be; the line has {column - 1} "
-            f"numbers, not {FEATURES}: complete it or remove it"
-        )
-    if not _NUMBER.fullmatch(cell) or abs(float(cell)) > LARGEST:
-        header = "; if line 1 is a header, remove it" if ", line 1," in place else ""
-        raise DataError(f"{place}: '{cell}' is not a finite number; correct it{header}")
-    return float(cell)
-
-
-def _label(place: str, cell: str) -> int:
-    place = f"{place}, column {FEATURES + 1}"
-    if not cell:
-        raise DataError(f"{place}: the label is missing; write one of {', '.join(LABELS)}")
-    if cell not in LABELS:
-        raise DataError(f"{place}: unknown label '{cell}'; use one of {', '.join(LABELS)}")
-    return LABELS[cell]
+        reason = f"extra value '{cells[FEATURES + 1]}'; a line ends with its label in column"
+        refuse(FEATURES + 2, f"{reason} {FEATURES + 1}, remove what follows")
+    return [float(cell) for cell in cells[:FEATURES]], LABELS[label]

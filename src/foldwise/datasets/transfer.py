@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -28,27 +29,16 @@ RETRIED = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may pass
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a download. Times are in seconds.
+    """What bounds a download; times in seconds."""
 
-    Attributes:
-        connect: until a connection stands.
-        stall: without a single byte.
-        patience: for all attempts at one address, besides `size / minimum_rate`.
-        minimum_rate: bytes per second below which a download is given up.
-        attempts: at one address, when it answers with a passing error or breaks off.
-        connect_attempts: at one address, when no answer comes at all.
-        backoff: before the second attempt; doubles with each, unless the server says how long.
-        redirects: hops.
-    """
-
-    connect: float = 10.0
-    stall: float = 20.0
-    patience: float = 30.0
-    minimum_rate: float = 100_000.0
-    attempts: int = 4
-    connect_attempts: int = 2
-    backoff: float = 0.5
-    redirects: int = 5
+    connect: float = 10.0  # until a connection stands
+    stall: float = 20.0  # without a single byte
+    patience: float = 30.0  # for all attempts at one address, besides size / minimum_rate
+    minimum_rate: float = 100_000.0  # bytes per second below which a download is given up
+    attempts: int = 4  # at one address that answers with a passing error, or breaks off
+    connect_attempts: int = 2  # at one address that does not answer at all
+    backoff: float = 0.5  # before the second attempt; doubles, unless the server says how long
+    redirects: int = 5  # hops
 
     def deadline(self, size: int) -> float:
         """The time.monotonic() by which a file of `size` bytes must be complete."""
@@ -77,12 +67,15 @@ def obtain(source: str, target: Path, file: File, limits: Limits) -> None:
     if is_address(source):
         _from_address(source, target, file, limits)
     else:
-        _keep(_contents(Path(source)), target, file, kind="a local file")
+        keep(_contents(Path(source)), target, file, kind="a local file")
 
 
 def is_address(source: str, *schemes: str) -> bool:
     """Whether a source is an address of these schemes (default: http, https), and not a path."""
-    return urlsplit(source).scheme in (schemes or ("http", "https"))
+    try:
+        return urlsplit(source).scheme in (schemes or ("http", "https"))
+    except ValueError:  # "Invalid IPv6 URL"
+        return False
 
 
 def _contents(path: Path) -> Iterator[bytes]:
@@ -107,10 +100,11 @@ class _Session(requests.Session):
 def _from_address(address: str, target: Path, file: File, limits: Limits) -> None:
     """Try until it works, an error will not pass, or attempts or time run out."""
     deadline = limits.deadline(file.size)
-    attempt = 1
-    while True:
+    for attempt in count(1):
         try:
-            return _attempt(address, target, file, limits, deadline)
+            with _Session() as session, _follow(session, address, limits) as response:
+                _keep_body(response, target, file, deadline)
+            return
         except Passing as reason:
             wait = limits.backoff * 2 ** (attempt - 1) if reason.wait is None else reason.wait
             allowed = limits.attempts if reason.answered else limits.connect_attempts
@@ -119,15 +113,6 @@ def _from_address(address: str, target: Path, file: File, limits: Limits) -> Non
             if time.monotonic() + wait > deadline:
                 raise Unavailable(f"{reason}; no time for another attempt") from None
         time.sleep(wait)
-        attempt += 1
-
-
-def _attempt(address: str, target: Path, file: File, limits: Limits, deadline: float) -> None:
-    with _Session() as session, _follow(session, address, limits) as response:
-        _check_status(response)
-        kind = _short(response.headers.get("Content-Type", "no content type"))
-        announced = "Content-Length" in response.headers
-        _keep(_body(response, deadline), target, file, kind, whole=announced)
 
 
 def _follow(session: requests.Session, address: str, limits: Limits) -> requests.Response:
@@ -168,13 +153,15 @@ def _request(session: requests.Session, address: str, limits: Limits) -> request
         raise Unavailable(_short(error)) from None  # an address that cannot be, mostly
 
 
-def _check_status(response: requests.Response) -> None:
-    if response.status_code == 200:
-        return
-    reason = f"HTTP {response.status_code} {_short(response.reason)}"
-    if response.status_code in RETRIED:
-        raise Passing(reason, wait=retry_after(response.headers.get("Retry-After")))
-    raise Unavailable(reason)
+def _keep_body(response: requests.Response, target: Path, file: File, deadline: float) -> None:
+    if response.status_code != 200:
+        reason = f"HTTP {response.status_code} {_short(response.reason)}"
+        if response.status_code in RETRIED:
+            raise Passing(reason, wait=retry_after(response.headers.get("Retry-After")))
+        raise Unavailable(reason)
+    kind = _short(response.headers.get("Content-Type", "no content type"))
+    announced = "Content-Length" in response.headers
+    keep(_body(response, deadline), target, file, kind, whole=announced)
 
 
 def retry_after(value: str | None) -> float | None:
@@ -212,7 +199,7 @@ def _root(error: BaseException) -> str:
 # --- to disk ----------------------------------------------------------------------------------
 
 
-def _keep(chunks: Iterator[bytes], target: Path, file: File, kind: str, whole: bool = True) -> None:
+def keep(chunks: Iterator[bytes], target: Path, file: File, kind: str, whole: bool = True) -> None:
     """Write chunks, at most the declared size, and check them. Not `whole`: may be cut short."""
     digest, size = hashlib.sha256(), 0
     with (
@@ -226,14 +213,9 @@ def _keep(chunks: Iterator[bytes], target: Path, file: File, kind: str, whole: b
             digest.update(chunk)
             writer.write(chunk)
             bar.update(len(chunk))
-        _check(digest.hexdigest(), size, file, kind, whole)
-
-
-def _check(sha256: str, size: int, file: File, kind: str, whole: bool) -> None:
-    if sha256 == file.sha256:
-        return
-    reason = (
-        f"not the file: got {size:,} of {file.size:,} bytes ({kind}), "
-        f"sha256 {sha256}, expected {file.sha256}"
-    )
-    raise Unavailable(reason) if whole or size == file.size else Passing(reason)
+        if digest.hexdigest() != file.sha256:
+            reason = (
+                f"not the file: got {size:,} of {file.size:,} bytes ({kind}), "
+                f"sha256 {digest.hexdigest()}, expected {file.sha256}"
+            )
+            raise Unavailable(reason) if whole or size == file.size else Passing(reason)

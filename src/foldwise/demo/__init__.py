@@ -1,5 +1,6 @@
 """A workspace with the whole pipeline on built-in synthetic data, apart from the real results."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,9 @@ MINE = Path(__file__).with_name("params.yaml")
 
 
 def make_workspace(root: Path, target: Path) -> None:
-    """Copy the pipeline into `target`, with this package's params.yaml, as a DVC project.
+    """Copy the pipeline of the project in `root` into `target`, with this package's params.yaml.
 
     What an earlier demonstration left there stays, so that a second run repeats nothing.
-
-    Args:
-        root: the project whose pipeline is shown.
-        target: a folder, made where needed.
 
     Raises:
         UsageError: `root` is not the project's root, `target` is in what is copied from it, or
@@ -33,25 +30,20 @@ def make_workspace(root: Path, target: Path) -> None:
     if params.exists() and _title(params) != _title(MINE):
         raise UsageError(f"{target}: has a project of its own; choose another folder")
     target.mkdir(parents=True, exist_ok=True)
-    for name in PARTS:
-        if (root / name).is_dir():
-            no_caches = shutil.ignore_patterns("__pycache__", "*.egg-info")
-            shutil.copytree(root / name, target / name, dirs_exist_ok=True, ignore=no_caches)
-        else:
-            shutil.copy2(root / name, target / name)
-    shutil.copy2(MINE, params)
+    no_caches = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("pipeline", "src"):
+        shutil.copytree(root / name, target / name, dirs_exist_ok=True, ignore=no_caches)
+    for path in (root / "dvc.yaml", root / ".dvcignore", MINE):
+        shutil.copy2(path, target)
     if not (target / ".dvc").is_dir():
         dvc(target, "init", "--no-scm", "--quiet")
 
 
 def dvc(folder: Path, *arguments: str) -> None:
-    """Run dvc in a folder, its output on this process's terminal.
-
-    Raises:
-        FoldwiseError: it failed, and has said why.
-    """
+    """Run dvc in a folder, on its source; FoldwiseError where it fails, which it has explained."""
+    environ = {**os.environ, "PYTHONPATH": str(folder.resolve() / "src")}
     command = [sys.executable, "-m", "dvc", *arguments]
-    if subprocess.run(command, cwd=folder, check=False).returncode:
+    if subprocess.run(command, cwd=folder, env=environ, check=False).returncode:
         raise FoldwiseError(f"{folder}: `dvc {' '.join(arguments)}` failed, see above")
 
 

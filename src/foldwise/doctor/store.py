@@ -8,7 +8,7 @@ import functools
 import shutil
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from foldwise.core import paths
 from foldwise.core.config import Config
 from foldwise.core.environment import Environment
 from foldwise.core.errors import ReadError, TrackingError
-from foldwise.doctor.findings import Finding, Fix
+from foldwise.doctor import Finding, Fix
 from foldwise.tracking import experiments, live, origin, place, records, store
 from foldwise.tracking.experiments import RUNNING, STUDY
 from foldwise.tracking.live import LIVE
@@ -36,14 +36,7 @@ DAY = 86_400  # seconds after which nobody writes a run any more, wherever it is
 
 
 def examine(settings: Config, root: Path, environment: Environment, track: Fix) -> list[Finding]:
-    """What is wrong with the store; changes nothing.
-
-    Args:
-        settings: the workspace's.
-        root: the project's root.
-        environment: says where the store is.
-        track: mirrors the workspace.
-    """
+    """What is wrong with the store; changes nothing. `track` mirrors the workspace."""
     try:
         uri = place.store_uri(root, environment)
         path = place.database(uri)
@@ -104,6 +97,7 @@ class State:
         """Variants that the store shows as current, and whose results are not there."""
         there = {source.outputs for source in self.sources}
         names = {source.name for source in self.sources}
+        studies = {source.study for source in self.sources}
         for run in self._current():
             name, study = run.data.tags["variant"], run.data.tags["study"]
             if run.data.tags.get(OUTPUTS) in there:
@@ -114,13 +108,8 @@ class State:
                     f"{text} are not in {paths.run(name)}/; `dvc pull train@{name}` brings them "
                     f"back, `dvc repro train@{name}` makes them again"
                 )
-            elif self._is_own or study in {source.study for source in self.sources}:
+            elif self.uri == place.store_uri(self.root) or study in studies:  # its own, or shared
                 yield Finding(f"{text} the project no longer has; `foldwise track`", self.track)
-
-    @property
-    def _is_own(self) -> bool:
-        """Whether it is the project's own store, which no other project writes to."""
-        return self.uri == place.store_uri(self.root)
 
     def _with(self, **columns: str) -> list[Run]:
         """The runs whose line in the table has these values."""
@@ -138,22 +127,20 @@ class State:
         """Whether something may still be writing a run; where that cannot be known, for a day.
 
         No other `track` is writing to a database while this process has it open. A training that
-        is shown while it goes on holds the lock of its journal.
+        is shown while it goes on holds the lock of its journal; a queued experiment's journal is
+        elsewhere.
         """
-        is_new = time.time() - int(run.data.tags.get(CREATED, 0)) / 1e9 < DAY
-        if LIVE in run.data.tags:
-            return is_new and not self._has_ended(run)
-        return is_new and place.database(self.uri) is None
-
-    def _has_ended(self, run: Run) -> bool:
-        """Whether the training that a run shows is one of this folder, and over."""
-        attempt = run.data.tags[LIVE]
-        if not live.is_of(attempt, self.root):
-            return False  # perhaps a queued experiment's, whose journal is elsewhere
-        written = journal.read(self.root / paths.journal(run.data.tags["variant"]))
-        if written is None or written.status != journal.RUNNING:
+        tags = run.data.tags
+        if time.time() - int(tags.get(CREATED, 0)) / 1e9 > DAY:
+            return False
+        if LIVE not in tags:
+            return place.database(self.uri) is None
+        if not live.is_of(tags[LIVE], self.root):
             return True
-        return attempt != live.attempt(self.root, written.facts.started)
+        written = journal.read(self.root / paths.journal(tags["variant"]))
+        if written is None or written.status != journal.RUNNING:
+            return False
+        return tags[LIVE] == live.attempt(self.root, written.facts.started)
 
 
 # --- files of a database's store --------------------------------------------------------------
@@ -197,7 +184,7 @@ def _orphans(path: Path, known: Collection[str]) -> list[Finding]:
             f"{here}: {len(orphans)} folders ({size / 2**20:.1f} MiB) of runs and models that are "
             f"not in {path.name}; delete them (if you keep an older {path.name} elsewhere, it "
             "loses them)",
-            functools.partial(_delete, orphans),
+            lambda: list(map(shutil.rmtree, orphans)),
         )
     ]
 
@@ -244,8 +231,3 @@ def _local(uri: str) -> Path | None:
     """The folder of a file address; None for any other."""
     parts = urlsplit(uri)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
-
-
-def _delete(folders: Iterable[Path]) -> None:
-    for folder in folders:
-        shutil.rmtree(folder)

@@ -7,18 +7,17 @@ is wrong with the MLflow store, `doctor.store` says.
 
 import functools
 import hashlib
-import json
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 from dvc.dvcfile import LOCK_FILE, Lockfile
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
@@ -26,15 +25,16 @@ from dvc.repo import Repo
 from foldwise.core import config, environment, files, git, paths
 from foldwise.core.config import Config
 from foldwise.core.environment import DEVICE, MIRROR, WORKERS, Environment
-from foldwise.core.errors import ConfigError, FoldwiseError
+from foldwise.core.errors import ConfigError, FoldwiseError, GitError, ReadError
+from foldwise.datasets import provenance
 from foldwise.datasets.transfer import is_address
-from foldwise.doctor.findings import Finding, Fix
+from foldwise.doctor import Finding, Fix, locks
 from foldwise.engine.store import Store
 from foldwise.results.runs import RunFolder
-from foldwise.results.studies import stale_results
+from foldwise.results.studies import stale_results, stand_ins
+from foldwise.wording.sentences import stand_in
 
 ROOM = 2**30  # bytes on a disk, below which something is likely to fail
-ROUNDS = 3  # of fixing: one remedy can bring something to light, as the files of a deleted run
 ABANDONED = 3600  # seconds after which nobody writes a temporary file any more
 TEMPORARY = re.compile(
     r"\..+\.[a-z0-9_]{8}"  # files.replacing, journals
@@ -46,7 +46,6 @@ WRITTEN = (
     *(Path("data"), paths.RUNS, paths.METRICS, paths.COMPARISONS, paths.PLOTS),
     *(paths.REPORT.parent, paths.TRACKED.parent),
 )
-RWLOCKS = (Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock"))
 
 
 def examine(root: Path, track: Fix, variables: Mapping[str, str] = os.environ) -> list[Finding]:
@@ -58,30 +57,20 @@ def examine(root: Path, track: Fix, variables: Mapping[str, str] = os.environ) -
         variables: the environment's, which may have bad values.
     """
     root = root.resolve()
-    findings = [*surroundings(root, variables), *room(root), *dead_locks(root)]
+    findings = [*surroundings(root, variables), *room(root), *locks.examine(root)]
     findings += [*leftovers(root), *damaged_splits(root)]
     try:
         settings = config.load(root / paths.PARAMS)
     except ConfigError as error:
-        return [*findings, *(Finding(line) for line in _relative(error, root).splitlines())]
+        return findings + [Finding(line) for line in _relative(error, root).splitlines()]
     findings += [*stale_entries(root), *orphans(root, settings), *damaged(root, settings)]
+    findings += [*synthetic(root, settings)]
     findings += [Finding(line) for line in stale_results(settings, root)]
     environment.without_telemetry()
     from foldwise.doctor import store
 
     good = {name: value for name, value in variables.items() if name not in (WORKERS, DEVICE)}
     return findings + store.examine(settings, root, Environment.read(good), track)
-
-
-def fix(findings: Iterable[Finding]) -> list[str]:
-    """Do what `--fix` does; what could not be fixed, and why."""
-    problems = []
-    for work in dict.fromkeys(finding.fix for finding in findings if finding.fix):
-        try:
-            work()
-        except (FoldwiseError, DvcException, OSError) as error:
-            problems.append(str(error))
-    return problems
 
 
 # --- surroundings -----------------------------------------------------------------------------
@@ -107,28 +96,18 @@ def room(root: Path) -> Iterator[Finding]:
             )
 
 
+def synthetic(root: Path, settings: Config) -> Iterator[Finding]:
+    """Stand-ins, in data/ or in results, where params.yaml declares real editions."""
+    names = set(stand_ins(settings, root))
+    for name, dataset in settings.datasets.items():
+        with suppress(ReadError):
+            if provenance.read(root / paths.raw(name)).synthetic and len(dataset.editions) > 1:
+                names.add(name)
+    if names:
+        yield Finding(stand_in(sorted(names)))
+
+
 # --- DVC --------------------------------------------------------------------------------------
-
-
-def dead_locks(root: Path) -> Iterator[Finding]:
-    """Locks that a killed dvc left behind, and that keep the next one from working.
-
-    Not `.dvc/tmp/lock`: the system lets go of it when its process dies.
-    """
-    for path in (root / lock for lock in RWLOCKS):
-        try:
-            pids = _holders(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            continue
-        except ValueError:
-            text = "damaged, so that every dvc command fails; delete it"
-        else:
-            written = path.stat().st_mtime
-            if not pids or any(_is_running(pid, written) for pid in pids):
-                continue
-            gone = ", ".join(map(str, sorted(pids)))
-            text = f"left by a dvc that was killed (process {gone}); delete it"
-        yield Finding(f"{path.relative_to(root)}: {text}", path.unlink)
 
 
 def stale_entries(root: Path) -> Iterator[Finding]:
@@ -138,9 +117,9 @@ def stale_entries(root: Path) -> Iterator[Finding]:
             entries = Lockfile(repo, str(root / LOCK_FILE)).load().get("stages", {})
             declared = {getattr(stage, "name", None) for stage in repo.index.stages}
     except DvcException as error:
-        yield Finding(
-            f"dvc.yaml or dvc.lock cannot be read: {error}; `git diff` shows what changed"
-        )
+        if not locks.examine(root):  # which has said it
+            text = f"dvc.yaml or dvc.lock cannot be read: {error}; `git diff` shows what changed"
+            yield Finding(text)
         return
     stale = [name for name in entries if name not in declared]
     committed = _committed_entries(root) if stale else {}
@@ -175,31 +154,28 @@ def leftovers(root: Path) -> Iterator[Finding]:
 
 def orphans(root: Path, settings: Config) -> Iterator[Finding]:
     """Files and folders of variants, studies and data sets that params.yaml does not declare."""
-    of_variants, of_studies = "no variant", "no study"
-    declared = {
-        paths.RUNS: (of_variants, map(paths.run, settings.variants)),
-        paths.METRICS: (
-            of_variants,
-            (f(name) for name in settings.variants for f in (paths.metrics, paths.scores)),
-        ),
-        paths.COMPARISONS: (of_studies, map(paths.comparison, settings.studies)),
-        paths.RAW: ("no data set", map(paths.raw, settings.datasets)),
-        paths.PREPARED: ("no data set", map(paths.prepared, settings.datasets)),
-        paths.SPLITS: (of_studies, map(paths.splits, settings.studies)),
-    }
-    for folder, (kind, wanted) in declared.items():
-        names = {path.name for path in wanted}
-        for path in sorted((root / folder).glob("[!.]*")):
-            if path.name in names or TEMPORARY.fullmatch(path.name):
+    variants, studies, datasets = settings.variants, settings.studies, settings.datasets
+    scored = [f(name) for name in variants for f in (paths.metrics, paths.scores)]
+    declared: list[tuple[Path, str, Iterable[Path]]] = [
+        (paths.RUNS, "variant", map(paths.run, variants)),
+        (paths.METRICS, "variant", scored),
+        (paths.COMPARISONS, "study", map(paths.comparison, studies)),
+        (paths.RAW, "data set", map(paths.raw, datasets)),
+        (paths.PREPARED, "data set", map(paths.prepared, datasets)),
+        (paths.SPLITS, "study", map(paths.splits, studies)),
+    ]
+    for folder, kind, wanted in declared:
+        there = {path.relative_to(root) for path in (root / folder).glob("[!.]*")}
+        for path in sorted(there - set(wanted)):
+            if TEMPORARY.fullmatch(path.name):
                 continue
-            text = f"{path.relative_to(root)}: of {kind} in {paths.PARAMS}"
-            if kept := _kept(path, root):
-                yield Finding(f"{text}; delete it ({kept})", functools.partial(_delete, path))
+            text = f"{path}: of no {kind} in {paths.PARAMS}"
+            if kept := _kept(root / path, root):
+                delete = functools.partial(_delete, root / path)
+                yield Finding(f"{text}; delete it ({kept})", delete)
             else:
-                yield Finding(
-                    f"{text}, and kept nowhere else; declare it again and `dvc repro`, or delete "
-                    "it by hand"
-                )
+                text += ", and kept nowhere else; declare it again and `dvc repro`, or delete it"
+                yield Finding(f"{text} by hand")
 
 
 def damaged(root: Path, settings: Config) -> Iterator[Finding]:
@@ -234,35 +210,13 @@ def _delete(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _holders(lock: Mapping[str, Any]) -> set[int]:
-    """The processes that DVC's lock file names.
-
-    Raises:
-        ValueError: it is not such a file.
-    """
-    try:
-        writers = list(lock.get("write", {}).values())
-        readers = [info for infos in lock.get("read", {}).values() for info in infos]
-        return {int(info["pid"]) for info in writers + readers}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"not a lock file of DVC: {error}") from None
-
-
-def _is_running(pid: int, since: float) -> bool:
-    """Whether a process was there at a time and still is; its number may be another's by now."""
-    try:
-        return bool(psutil.Process(pid).create_time() <= since)
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _committed_entries(root: Path) -> dict[str, Any]:
     """The stages of the dvc.lock that is committed."""
     try:
-        tree = config.read_yaml(git.ask(root, "show", f"HEAD:./{LOCK_FILE}"), LOCK_FILE)
+        text = git.ask(root, "show", f"HEAD:./{LOCK_FILE}")
+        return dict(config.read_yaml(text, LOCK_FILE).get("stages", {}))
     except ConfigError:
         return {}
-    return dict(tree.get("stages", {}))
 
 
 def _remove_entries(root: Path, names: Iterable[str]) -> None:
@@ -279,20 +233,18 @@ def _kept(path: Path, root: Path) -> str:
     if not files:
         return "it is empty"
     if folder in (paths.METRICS, paths.COMPARISONS):
-        return "git has it" if _is_committed(path, root) else ""
+        relative = path.relative_to(root).as_posix()
+        with suppress(GitError):  # unknown is not kept
+            known = git.run(root, "ls-tree", "--name-only", "HEAD", "--", relative)
+            if known and not git.run(root, "status", "--porcelain", "--", relative):
+                return "git has it"
+        return ""
     if not _are_cached(files, root):
         return ""
     if folder != paths.RUNS:
         return "DVC's cache has it, and the pipeline makes it again"
     commit = _commit_with({_md5(file) for file in files}, root)
     return f"DVC's cache has it, by {LOCK_FILE} of commit {commit}" if commit else ""
-
-
-def _is_committed(path: Path, root: Path) -> bool:
-    """Whether a file is in the last commit as it is here."""
-    relative = path.relative_to(root).as_posix()
-    known = git.ask(root, "ls-tree", "--name-only", "HEAD", "--", relative)
-    return bool(known) and not git.ask(root, "status", "--porcelain", "--", relative)
 
 
 def _are_cached(files: Iterable[Path], root: Path) -> bool:

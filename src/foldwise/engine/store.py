@@ -8,6 +8,7 @@ entries lie checkpoints of trainings that take long.
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from foldwise.numerics.split import Split
 from foldwise.results.runs import Facts
 
 CHECKPOINT = ".part"  # at the end of a checkpoint's name
+NAME = re.compile(r"[0-9a-f]+(\.part)?")  # of an entry, or a checkpoint
 CHECKPOINT_SECONDS = 60.0
 UNDECLARED_BYTES = 2**31  # at most, of what no variant of params.yaml needs
 ARRAYS = ("epochs", "history", "finished", "held_out", "test")  # of `Trained`, as they are
@@ -86,7 +88,8 @@ class Store:
 
     def kept(self) -> dict[Path, os.stat_result]:
         """All entries and checkpoints, the one that was not used for the longest time first."""
-        files = [path for path in self.folder.glob("??/*") if not path.name.startswith(".")]
+        names = (path for path in self.folder.glob("??/*") if NAME.fullmatch(path.name))
+        files = [path for path in names if not (path.is_symlink() or path.parent.is_symlink())]
         found = {path: path.stat() for path in files if path.is_file()}
         return dict(sorted(found.items(), key=lambda item: item[1].st_mtime))
 

@@ -5,6 +5,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,11 @@ class _Cache(FunctionCache):  # type: ignore[misc]
             filename_base=self._impl.filename_base,
             source_stamp=_sources(),
         )
+
+    def save_overload(self, *compiled: Any) -> None:
+        """Keep it, if the disk has room; it is compiled again otherwise."""
+        with suppress(OSError):
+            super().save_overload(*compiled)
 
 
 @cache

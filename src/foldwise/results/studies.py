@@ -5,11 +5,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldwise.core import paths
-from foldwise.core.config import Config, Study
+from foldwise.core import files, paths
+from foldwise.core.config import SYNTHETIC, Config, Study
 from foldwise.core.errors import MissingError, ReadError, ResultsError
 from foldwise.results.comparisons import Comparison, read_comparison
-from foldwise.results.evaluations import Result, read_result
+from foldwise.results.evaluations import Metrics, Result, read_result
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,3 +102,14 @@ def is_whole(config: Config, name: str, root: Path = Path()) -> bool:
     except (MissingError, ResultsError):
         return False
     return all(result.run is not None and result.run.exists for result in study.results)
+
+
+def stand_ins(config: Config, root: Path = Path()) -> list[str]:
+    """Data sets of which real editions are declared, and some results are of the stand-in."""
+    found = []
+    for variant in config.resolved.values():
+        with suppress(ReadError):
+            metrics = files.read_record(root / paths.metrics(variant.name), Metrics, "")
+            if metrics.synthetic and set(config.datasets[variant.dataset].editions) != {SYNTHETIC}:
+                found.append(variant.dataset)
+    return list(dict.fromkeys(found))

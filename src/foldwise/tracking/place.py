@@ -1,18 +1,18 @@
 """Where the MLflow store is, and the command that shows it. Imports no mlflow."""
 
-import re
 import sys
 from pathlib import Path
 
 from foldwise.core import paths
 from foldwise.core.environment import Environment
-from foldwise.core.errors import TrackingError
+from foldwise.core.errors import TrackingError, masked
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
 CHAMPION = "champion"  # alias of a study's best model: models:/<study>@champion
 SAFE = "the results in runs/ are safe, and `foldwise track` completes the mirror"
+shown = masked  # an address as it may be printed
 LOCAL_HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*"
 
 
@@ -61,11 +61,6 @@ def ui_command(uri: str, port: int = 5000) -> list[str]:
     command += ["--default-artifact-root", location, "--artifacts-destination", location]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     return [*command, "--allowed-hosts", LOCAL_HOSTS, "--workers", "2"]
-
-
-def shown(uri: str) -> str:
-    """An address as it may be printed: without user and password."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
 def _sqlite(path: Path) -> str:

@@ -6,6 +6,7 @@ from foldwise.results.evaluations import Metrics
 from foldwise.results.runs import Manifest
 from foldwise.wording import numbers, sentences
 from foldwise.wording.sentences import Context
+from foldwise.wording.tables import plain
 
 SYNTHETIC = "**SYNTHETIC DATA**: a built-in stand-in; these numbers say nothing about real data."
 FIRST = "the study's baseline, for want of a champion"
@@ -15,12 +16,12 @@ FOLLOWS = "new results of the champion's variant"
 def run(manifest: Manifest, metrics: Metrics | None, comparison: Comparison | None) -> str:
     """A variant's run: score, verdicts, protocol, where to go on."""
     variant = manifest.variant
-    failure = f"**Failed**: {manifest.reason}" if manifest.reason else ""
+    failure = f"**Failed**: {plain(manifest.reason)}" if manifest.reason else ""
     verdicts = []
     if comparison is not None:
         context = Context.of(comparison)
         verdicts = [
-            f"- {sentences.sentence(pair, context) if isinstance(pair, Pair) else pair.refused}"
+            sentences.sentence(pair, context) if isinstance(pair, Pair) else plain(pair.refused)
             for pair in comparison.pairs
             if variant.name in (pair.a, pair.b)
         ]
@@ -28,7 +29,8 @@ def run(manifest: Manifest, metrics: Metrics | None, comparison: Comparison | No
         f"See the [models of this study](#/models/{variant.study}) (`champion` among them); "
         "`foldwise report` writes the pictures, with links back here."
     )
-    parts = [_warning(manifest), failure, _score(metrics), *verdicts, _protocol(manifest), links]
+    parts = [_warning(manifest), failure, _score(metrics), *(f"- {each}" for each in verdicts)]
+    parts += [_protocol(manifest), links]
     return _paragraphs(*parts)
 
 
@@ -48,10 +50,10 @@ def progress(epoch: int, epochs: int, models: int, accuracy: float | None) -> st
 
 def model(manifest: Manifest, champion: str) -> str:
     """A study's registered model; `champion` is the alias of its best version."""
-    data = manifest.dataset
+    data, classes = manifest.dataset, plain(", ".join(manifest.dataset.class_names))
     return _paragraphs(
         _warning(manifest),
-        f"Data `{data.name}` (edition {data.edition}), classes: {', '.join(data.class_names)}.",
+        f"Data `{data.name}` (edition {data.edition}), classes: {classes}.",
         _protocol(manifest),
         "A version is one variant's network, trained on all rows; its scores are those of the "
         f"networks of the folds. `{champion}` is the one to use; its tags say since when and why.",

@@ -51,7 +51,7 @@ def readme_table(studies: Iterable[StudyResults]) -> str:
     """The results of all studies as Markdown: protocol, table, one verdict per pair."""
     parts = []
     for title, how, rows, said in map(_parts, studies):
-        claims = "\n".join(f"- **{verdict}**: {text}" for verdict, text in said)
+        claims = "\n".join(f"- **{verdict}**: {tables.plain(text)}" for verdict, text in said)
         parts += [f"### {title}", how, tables.markdown(rows[0], rows[1:]), claims]
     return "\n\n".join(part for part in parts if part)
 

@@ -40,7 +40,7 @@ def markdown(comparison: RevisionComparison) -> str:
             numerics = f" Numerics: {_numerics(pair, '`')}." if pair.numerics else ""
             lines.append(f"- {claim} Settings: {_settings(pair, '`')}.{numerics}")
     refused = (f"- **Not compared**: {_title(pair)}: {pair.refused}" for pair in comparison.refused)
-    lines += ["", *refused]
+    lines += ["", *map(tables.plain, refused)]
     return "\n".join([*lines, *(f"- {line}" for line in _notes(comparison))]).rstrip()
 
 

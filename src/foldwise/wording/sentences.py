@@ -4,6 +4,7 @@ The protocol is told in two forms. `protocol` is whole and stands once above a s
 `sentence` is quoted alone, so it has its own n, data and splits in brackets.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -142,6 +143,18 @@ def training(settings: Training) -> str:
 def marked(text: str, synthetic: bool) -> str:
     """A title; results on synthetic data carry the word."""
     return f"{text} (synthetic data)" if synthetic else text
+
+
+def stand_in(datasets: Sequence[str]) -> str:
+    """The line that follows results of the stand-in for these data sets, "" for none."""
+    if not datasets:
+        return ""
+    stages = " ".join(f"download@{name}" for name in datasets)
+    return (
+        f"SYNTHETIC data stand in for {' and '.join(datasets)}: these results say nothing about "
+        f"the real ones; once a mirror or the network has those, `dvc repro -f {stages}` fetches "
+        "them, and `make repro` goes on from there"
+    )
 
 
 def counted(count: int, thing: str) -> str:

@@ -3,6 +3,7 @@
 A row with fewer cells than the first says in its last one why it has no more.
 """
 
+import re
 from collections.abc import Container, Sequence
 
 from foldwise.wording.numbers import NONE
@@ -32,5 +33,11 @@ def markdown(header: Row, rows: Sequence[Row], left: int = 1) -> str:
     """A table in Markdown; the first `left` columns are flush left, the others flush right."""
     rule = ["---" if i < left else "---:" for i in range(len(header))]
     full = [header, rule, *([*row, *[NONE] * (len(header) - len(row))] for row in rows)]
-    escaped = ((cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in full)
+    escaped = ((plain(cell).replace("|", "\\|") for cell in row) for row in full)
     return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
+
+
+def plain(text: str) -> str:
+    """A text, such as a name or a reason, on one line that Markdown shows and does not follow."""
+    on_one_line = " ".join(text.split("\n"))
+    return re.sub(r"<(?=[A-Za-z/!?])|(?<=\])\(", lambda found: f"\\{found[0]}", on_one_line)

@@ -1,0 +1,420 @@
+"""Faults, what is expected of foldwise, and the tests that cause them for real.
+
+`make faults` runs these tests and writes docs/reliability.md from what it saw.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the table. Tests are `file::test`, below tests/."""
+
+    fault: str
+    expected: str
+    tests: tuple[str, ...]
+
+
+def fault(fault: str, expected: str, *tests: str) -> Fault:
+    """A row."""
+    return Fault(fault, expected, tests)
+
+
+# --- data -------------------------------------------------------------------------------------
+
+DATA = (
+    fault(
+        "a truncated download, with and without Content-Length",
+        "an error, tried again; the checksum catches the second",
+        "datasets/test_transfer.py::test_truncated_is_tried_again",
+        "datasets/test_transfer.py::test_always_truncated_ends",
+    ),
+    fault(
+        "a wrong checksum",
+        "the temporary file is removed, both hashes are shown",
+        "datasets/test_transfer.py::test_wrong_checksum_shows_both_and_is_not_tried_again",
+    ),
+    fault(
+        "a damaged file that was downloaded before",
+        "said, downloaded again",
+        "datasets/test_download.py::test_corrupt_file_is_said_and_fetched_again",
+    ),
+    fault(
+        "404",
+        "fails at once, names the address and the mirror",
+        "datasets/test_transfer.py::test_lasting_refusal_fails_at_once",
+        "datasets/test_download.py::test_synthetic_warning_lists_what_was_tried_and_what_to_do",
+    ),
+    fault(
+        "500 or 503, then the file",
+        "bounded backoff; Retry-After is honoured",
+        "datasets/test_transfer.py::test_passing_error_then_ok",
+        "datasets/test_transfer.py::test_passing_error_that_stays_ends",
+        "datasets/test_transfer.py::test_retry_after_is_honoured",
+        "datasets/test_transfer.py::test_retry_after_beyond_the_deadline_ends_at_once",
+    ),
+    fault(
+        "a redirect loop; a redirect from https to http",
+        "a limit of hops; refused",
+        "datasets/test_transfer.py::test_redirect_loop_ends_at_the_hop_limit",
+        "datasets/test_transfer.py::test_redirect_never_leaves_https",
+    ),
+    fault(
+        "a slow drip, silence",
+        "given up at a deadline",
+        "datasets/test_transfer.py::test_slow_drip_meets_the_deadline",
+        "datasets/test_transfer.py::test_silence_ends",
+    ),
+    fault(
+        "200 with a login page",
+        "an error of the checksum that names the content type",
+        "datasets/test_transfer.py::test_login_page_is_named_by_its_content_type",
+    ),
+    fault(
+        "an archive with `../`, links, a bomb, a pickle that calls something",
+        "nothing outside of the target; a limit of size; refused",
+        "datasets/test_cifar10.py::test_members_outside_and_links_are_passed_over",
+        "datasets/test_cifar10.py::test_expected_member_must_be_a_plain_file",
+        "datasets/test_cifar10.py::test_bomb_is_stopped",
+        "datasets/test_cifar10.py::test_member_that_is_too_large_is_not_read",
+        "datasets/test_cifar10.py::test_pickle_that_calls_something_is_refused",
+    ),
+    fault(
+        "two downloads at once",
+        "one wins, nothing is mixed",
+        "datasets/test_transfer.py::test_two_at_once_never_mix",
+    ),
+    fault(
+        "a cell that is no number, a missing label, another column, a ragged row, a header",
+        "row and column are named",
+        "datasets/test_sonar.py::test_malformed_line_is_named",
+        "datasets/test_sonar.py::test_header_row_is_named",
+        "datasets/test_cifar10.py::test_bad_label_is_named_by_file_and_row",
+        "datasets/test_cifar10.py::test_bad_image_is_named_by_file_and_row",
+    ),
+)
+
+# --- disks and processes ----------------------------------------------------------------------
+
+PROCESSES = (
+    fault(
+        "a full disk (a small tmpfs) in every stage",
+        "one line; what was there is as it was; the same command finishes once there is room",
+        "faults/test_project.py::test_a_full_disk",
+    ),
+    fault(
+        "an output folder that is read-only (a mount)",
+        "fails before work starts, and names the path",
+        "faults/test_project.py::test_a_folder_that_is_read_only",
+    ),
+    fault(
+        "SIGKILL in every stage, `foldwise train`, `foldwise track`, dvc; then the same command",
+        "results equal those of an uninterrupted run, no run is there twice",
+        "faults/test_project.py::test_a_few_random_kills",
+        "engine/test_trained_splits.py::test_a_killed_training_costs_the_chunks_in_hand_alone",
+        "engine/test_trained_splits.py::test_a_killed_training_goes_on_from_its_checkpoints",
+        "tracking/test_mirror.py::test_a_killed_process_and_then_two_at_once",
+        "datasets/test_transfer.py::test_kill_midway_leaves_no_file",
+    ),
+    fault(
+        "SIGKILL of dvc alone, and the same command at once",
+        "the second one waits or refuses, or both come to the same end",
+        "faults/test_project.py::test_dvc_alone_is_killed",
+    ),
+    fault(
+        "SIGTERM; SIGINT once, twice",
+        "a clean stop; status 143, 130",
+        "core/test_processes.py::test_a_signal_ends_it_without_a_traceback",
+        "commands/test_main.py::test_a_signal_ends_a_command",
+    ),
+    fault(
+        "two `dvc repro` at once",
+        "one works, the other says who holds the lock",
+        "faults/test_project.py::test_two_reproductions_at_once",
+    ),
+    fault(
+        "a file of a run that is truncated, or has a bit flipped",
+        "found by its sha256, and named",
+        "results/test_runs.py::test_a_damaged_file_is_named",
+        "doctor/test_workspace.py::test_damaged_run_folders",
+        "tracking/test_mirror.py::test_a_damaged_run_folder_is_named",
+        "engine/test_trained_splits.py::test_a_damaged_entry_is_trained_again",
+    ),
+    fault(
+        "spaces and letters beyond ASCII in the path of the checkout",
+        "every stage works",
+        "test_pipeline.py::test_everything_runs_once_and_leaves_what_it_declares",
+    ),
+    fault(
+        "no git, no `.dvc`, a shallow clone",
+        "a clear error, or said what cannot be told",
+        "core/test_git.py::test_no_git",
+        "core/test_git.py::test_no_checkout",
+        "test_commits.py::test_without_git",
+        "test_revisions.py::test_a_project_without_git_has_no_revisions",
+    ),
+    fault(
+        "nothing was changed",
+        "nothing runs, nothing is added",
+        "test_pipeline.py::test_again_runs_nothing",
+        "tracking/test_mirror.py::test_twice_adds_nothing",
+        "tracking/test_server.py::test_twice_writes_nothing",
+    ),
+)
+
+# --- settings and training --------------------------------------------------------------------
+
+TRAINING = (
+    fault(
+        "dvc.lock truncated or with a conflict; params.yaml with a tab or a key twice",
+        "an error with file and line",
+        "doctor/test_workspace.py::test_a_lock_file_with_a_conflict",
+        "core/test_config.py::test_yaml_errors_name_line_and_column",
+    ),
+    fault(
+        "a misspelt key, an unknown study",
+        "an error with the nearest right name",
+        "core/test_config.py::test_refused_with_key_and_remedy",
+        "core/test_config.py::test_an_unknown_variant_names_the_nearest",
+        "core/test_config.py::test_a_study_knows_its_name",
+    ),
+    fault(
+        'a learning rate of −1, 0, NaN, inf, "0.1"; dropout of 1.5, NaN',
+        "refused before data loads",
+        "core/test_config.py::test_refused_with_key_and_remedy",
+        "test_pipeline.py::test_a_bad_setting_stops_a_stage_before_any_data_loads",
+    ),
+    fault(
+        "folds below 2, or more than the smallest class has rows; data of one class",
+        "refused",
+        "core/test_config.py::test_refused_with_key_and_remedy",
+        "test_splits.py::test_a_class_smaller_than_the_folds_is_refused",
+        "test_splits.py::test_a_single_class_is_refused",
+        "datasets/test_sonar.py::test_single_class_is_refused",
+    ),
+    fault(
+        "a loss that is not finite",
+        "the variant fails with epoch, split and rate; others go on; the comparison says so",
+        "numerics/test_training.py::test_a_loss_that_is_not_finite_says_where_and_when",
+        "engine/test_cross_validation.py::test_a_diverging_variant_is_a_failed_run_that_can_be_written",
+        "commands/test_train.py::test_a_training_that_diverges_is_a_result",
+        "test_comparison.py::test_what_is_not_paired_is_refused",
+    ),
+    fault(
+        "FOLDWISE_DEVICE=cuda without a GPU",
+        "a message before training; `auto` says what it takes",
+        "engine/test_executors.py::test_devices",
+    ),
+    fault(
+        "out of memory",
+        "said, with what to make smaller",
+        "engine/test_executors.py::test_a_killed_worker_is_said_clearly",
+    ),
+    fault(
+        "a batch size that leaves one row to BatchNorm",
+        "refused before training, with one that works",
+        "core/test_config.py::test_refused_with_key_and_remedy",
+        "core/test_config.py::test_the_proposed_batch_size_is_accepted",
+    ),
+)
+
+# --- tracking ---------------------------------------------------------------------------------
+
+TRACKING = (
+    fault(
+        "a tracking server that is not there when `track` starts",
+        "fails within 15 s: results are safe, and how to go on",
+        "tracking/test_server.py::test_a_server_that_is_not_there",
+        "tracking/test_server.py::test_a_server_that_is_no_use",
+    ),
+    fault(
+        "a server that dies midway, is slow, always answers 500",
+        "the next `track` completes; one run each, nothing twice",
+        "tracking/test_server.py::test_a_server_that_dies_again_and_again",
+        "tracking/test_server.py::test_requests_go_wrong_in_every_way",
+        "tracking/test_server.py::test_every_request_is_sent_twice",
+        "tracking/test_server.py::test_a_killed_server",
+        "tracking/test_server.py::test_a_restarted_database",
+        "tracking/test_server.py::test_a_server_that_never_answers",
+    ),
+    fault(
+        "a database that is locked; several processes on a fresh store",
+        "tried again, then a clear error; all succeed",
+        "tracking/test_mirror.py::test_a_locked_database_is_tried_again",
+        "tracking/test_mirror.py::test_three_processes_at_once_on_a_fresh_store",
+    ),
+    fault(
+        "a database that is older, newer, none",
+        "three messages",
+        "tracking/test_mirror.py::test_a_database_of_another_mlflow",
+        "tracking/test_mirror.py::test_a_file_that_is_no_database",
+        "tracking/test_mirror.py::test_a_database_of_something_else",
+    ),
+    fault(
+        "an upload that fails midway",
+        "the run is not marked complete; the next `track` repairs it",
+        "tracking/test_mirror.py::test_an_upload_that_fails_leaves_the_run_incomplete",
+        "tracking/test_server.py::test_an_upload_that_breaks_leaves_the_run_incomplete",
+    ),
+)
+
+# --- wrong in silence ---------------------------------------------------------------------------
+
+SILENCE = (
+    fault(
+        "a gate on a revision that is none",
+        'refused: `--rev ""` passes nothing',
+        "commands/test_compare.py::test_a_gate_does_not_pass_on_a_revision_that_is_none",
+    ),
+    fault(
+        "a crash, or damaged files, of a command that gives verdicts",
+        "no verdict's status: a loss has 3, an error 1, what cannot be compared 2, a "
+        "fault of foldwise 70",
+        "commands/test_compare.py::test_a_crash_is_no_verdict",
+        "commands/test_compare.py::test_damaged_files_are_no_verdict",
+        "commands/test_compare.py::test_a_loss_has_a_status_of_its_own",
+        "commands/test_exit_status.py::test_every_command_is_in_the_table",
+        "core/test_processes.py::test_any_other_error_has_a_status_of_its_own",
+    ),
+    fault(
+        "`predict` on a header of numbers, on columns in another order",
+        "matched by name, or refused; said where there are no names",
+        "test_prediction.py::test_numbers_that_may_be_a_header_are_refused",
+        "test_prediction.py::test_a_header_that_counts_is_no_row",
+        "test_prediction.py::test_names_that_the_model_does_not_know_are_noted",
+    ),
+    fault(
+        "scores of another training than the one in runs/",
+        "refused by `track`, `results`, report, `compare`; found by the doctor",
+        "results/test_studies.py::test_scores_of_another_training_are_refused_until_all_is_made_again",
+        "doctor/test_workspace.py::test_scores_of_another_training_are_found",
+    ),
+    fault(
+        "dropout at rates next to 0 and 1",
+        "share kept, factor and mean are those of the law, for every learner",
+        "numerics/test_networks.py::test_the_masks_that_learners_are_given_have_the_rate_of_the_settings",
+        "numerics/test_networks.py::test_dropout_drops_with_p_and_rescales_what_it_keeps",
+    ),
+)
+
+# --- stuck, or work lost ------------------------------------------------------------------------
+
+STUCK = (
+    fault(
+        "SIGTERM, SIGINT, to the parent or the group, while workers train",
+        "ends within 2 s, without a traceback; finished splits are kept",
+        "engine/test_signals.py::test_finished_splits_are_kept",
+        "engine/test_signals.py::test_a_long_step_of_compiled_code_does_not_hold_it_up",
+    ),
+    fault(
+        "a write of a run folder that is cut short at any call",
+        "a whole run or none; flushed, readable by others; dvc does not see it",
+        "results/test_runs.py::test_a_write_that_is_cut_short_leaves_a_whole_run_or_none",
+        "results/test_runs.py::test_dvc_does_not_see_what_is_half_written",
+        "core/test_files.py::test_everybody_may_read_and_the_owner_write",
+        "core/test_files.py::test_the_bytes_are_flushed_before_the_rename_and_the_folder_after_it",
+    ),
+    fault(
+        "no room or no right for what a training writes",
+        "said before it trains; a run that does not fit leaves the old one",
+        "commands/test_train.py::test_a_full_disk_is_said_before_anything_trains",
+        "commands/test_train.py::test_a_run_that_does_not_fit_leaves_the_old_one",
+        "commands/test_train.py::test_the_stage_looks_at_its_folder_before_it_trains",
+        "core/test_files.py::test_a_full_disk_leaves_a_folder_as_it_was",
+    ),
+    fault(
+        "networks that no memory holds",
+        "estimated and refused before training, with the numbers",
+        "engine/test_limits.py::test_as_many_workers_as_memory_has_room_for",
+        "engine/test_limits.py::test_absurd_sizes_are_refused_before_anything_trains",
+        "engine/test_limits.py::test_a_machine_or_its_limit_says_what_is_free",
+        "engine/test_limits.py::test_the_estimate_is_about_what_a_training_takes",
+        "engine/test_limits.py::test_check_counts_before_there_are_data",
+    ),
+    fault(
+        "a project in a subfolder of its repository; a shallow clone",
+        "read as any other; the advice is `--unshallow`",
+        "test_commits.py::test_a_project_in_a_subfolder_of_its_repository",
+        "test_commits.py::test_in_a_shallow_clone_the_advice_is_to_fetch_the_rest",
+        "backfill/test_backfill.py::test_a_project_in_a_subfolder_of_its_repository",
+    ),
+)
+
+# --- tracebacks and leaks -----------------------------------------------------------------------
+
+TRACEBACKS = (
+    fault(
+        "a password in an address, of a mirror, a redirect, a server",
+        "masked wherever it would be shown",
+        "tracking/test_server.py::test_no_password_is_shown",
+    ),
+    fault(
+        "files and answers that are none: params.yaml, results, headers, variables, "
+        "addresses, ports, closed pipes",
+        "a line with the place; what nobody expected is two lines, a file with the "
+        "traceback, status 70",
+        "core/test_endings.py::test_what_users_can_do_something_about_is_a_line",
+        "core/test_endings.py::test_anything_else_is_two_lines_and_a_file",
+        "core/test_endings.py::test_outside_of_a_project_it_is_among_the_temporary_files",
+        "core/test_endings.py::test_where_nothing_can_be_written_it_is_said_at_once",
+        "core/test_environment.py::test_workers_are_a_whole_number",
+        "results/test_mutations.py::test_changed_json",
+        "results/test_mutations.py::test_changed_bytes",
+        "datasets/test_transfer.py::test_an_absurd_redirect_is_a_reason_in_one_line",
+        "datasets/test_transfer.py::test_an_absurd_retry_after_is_one_that_is_not_there",
+        "commands/test_exit_status.py::test_a_reader_that_goes_away_is_no_error_to_read",
+    ),
+    fault(
+        "`predict` on a pipe, a line without end, turned and transparent pictures",
+        "read in blocks, bounded; pictures as they are shown",
+        "test_prediction.py::test_a_pipe_is_answered_while_it_is_written",
+        "test_prediction.py::test_a_line_without_an_end_is_refused_soon",
+        "test_prediction.py::test_a_picture_is_taken_as_it_is_shown",
+    ),
+)
+
+# --- whatever it is given -----------------------------------------------------------------------
+
+BESIDES = (
+    fault(
+        "links in data/",
+        "nothing is written or removed through them",
+        "faults/test_links.py::test_a_folder_that_is_a_link_is_refused",
+        "faults/test_links.py::test_a_file_that_is_a_link_is_replaced",
+        "faults/test_links.py::test_data_itself_may_be_on_another_disk",
+        "faults/test_links.py::test_the_store_of_trained_splits_removes_its_own_files_alone",
+    ),
+    fault(
+        "names and reasons that are HTML or Markdown",
+        "shown as text",
+        "faults/test_names.py::test_the_report_shows_them_and_runs_nothing",
+        "faults/test_names.py::test_markdown_tables_keep_their_cells",
+        "faults/test_names.py::test_descriptions_in_mlflow_are_text",
+        "faults/test_names.py::test_names_are_no_paths_options_or_shell",
+    ),
+    fault(
+        "a source of advisories that is not there, or never answers",
+        "`make check` says so within seconds, and fails for none",
+        "faults/test_audit.py::test_an_advisory_is_printed_and_fails_nothing",
+        "faults/test_audit.py::test_nothing_is_known",
+        "faults/test_audit.py::test_a_source_that_is_not_there_is_a_reason",
+        "faults/test_audit.py::test_a_source_that_never_answers_costs_seconds",
+        "faults/test_audit.py::test_everything_that_is_locked_is_asked_about",
+    ),
+    fault(
+        "warnings of libraries that no user can act on",
+        "not shown",
+        "core/test_processes.py::test_warnings_of_libraries_are_not_for_users",
+    ),
+)
+
+CATALOGUE = {
+    "Data": DATA,
+    "Disks and processes": PROCESSES,
+    "Settings and training": TRAINING,
+    "Tracking": TRACKING,
+    "Wrong in silence": SILENCE,
+    "Stuck, or work lost": STUCK,
+    "Tracebacks and leaks": TRACEBACKS,
+    "Whatever it is given": BESIDES,
+}
