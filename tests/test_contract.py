@@ -350,7 +350,7 @@ def test_the_lock_has_hashes_and_names_no_index() -> None:
 
 # What using all of a part of the settings reads, where that is not the part itself.
 WHOLE = {
-    "settings": {"studies", "variants"},
+    "settings": {"datasets", "studies", "variants"},
     "variant": {
         "variants.${key}",
         "studies.${item.study}.cv",

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -17,6 +18,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from builders import dataset, images, variant
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from foldwise import prediction
@@ -109,6 +112,14 @@ def read(path: Path, *shape: int, names: Sequence[str] = ()) -> tuple[np.ndarray
     notes: list[str] = []
     blocks = list(prediction.read(path, shape, names, notes.append))
     return np.concatenate(blocks), "; ".join(notes)
+
+
+def read_or_refused(path: Path, *shape: int) -> tuple[np.ndarray, str]:
+    """All rows of a file, or why it is refused."""
+    try:
+        return read(path, *shape, names=("a", "b"))[0], ""
+    except DataError as error:
+        return np.empty(0), str(error)
 
 
 # --- the same as the run says -----------------------------------------------------------------
@@ -342,6 +353,20 @@ def test_a_pipe_is_answered_while_it_is_written(tmp_path: Path) -> None:
     writer.join()
 
 
+PIECES = [b"1", b"-2.5e3", b",", b"\n", b"\r", b'"', b"a", b"b", b"nan", b"\x00", b"\xff", b"1e400"]
+PIECES += [b" ", b"\xef\xbb\xbf", b"1,2\n", b"a,b\n", b"3,4,R\n", b"\xc2\xb2"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40))
+def test_any_bytes_are_rows_or_refused_with_the_place(pieces: list[bytes]) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+        Path(file.name).write_bytes(b"".join(pieces))
+        values, refused = read_or_refused(Path(file.name), 2)
+    assert np.isfinite(values).all()
+    assert bool(refused) != bool(values.size)
+    assert refused.startswith(file.name if refused else "")
+
+
 # --- pictures ---------------------------------------------------------------------------------
 
 PIXELS = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)  # height 2, width 4
@@ -428,3 +453,31 @@ def test_rows_for_which_there_is_no_file_format(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(ROW)
     with pytest.raises(DataError, match=r"shape \(2, 3\)"):
         read(tmp_path / "a.csv", 2, 3)
+
+
+def whole_pictures() -> list[bytes]:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    contents = []
+    for kind in ("PNG", "JPEG"):
+        out = io.BytesIO()
+        Image.fromarray(PIXELS).save(out, kind, exif=exif)
+        contents.append(out.getvalue())
+    return contents
+
+
+@given(
+    st.sampled_from(whole_pictures()),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=5),
+    st.integers(0, 800),
+)
+def test_changed_pictures_are_pixels_or_refused(
+    content: bytes, changes: list[tuple[int, int]], end: int
+) -> None:
+    changed = bytearray(content)
+    for place, byte in changes:
+        changed[place % len(changed)] = byte
+    with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        Path(file.name).write_bytes(changed[:end])
+        values, refused = read_or_refused(Path(file.name), 3, 2, 4)
+    assert refused.startswith(file.name) if refused else values.shape == (1, 3, 2, 4)

@@ -127,7 +127,7 @@ def _git(revision: str, root: Path) -> Iterator[Git]:
     if not revision.strip():
         raise _unknown(revision, EMPTY, root)
     try:
-        with closing(SCM(str(root))) as scm:
+        with closing(SCM(str(root.resolve()))) as scm:
             resolve_rev(scm, revision)
             yield scm
     except SCMError as error:

@@ -9,7 +9,9 @@ import pytest
 from fabricate import TINY, Cache
 from shell import Run
 
-from foldwise.results.studies import stand_ins
+from foldwise import reporting
+from foldwise.core import config
+from foldwise.results.studies import read_studies, stand_ins
 
 SYNTHETIC = "rows: {editions: {synthetic: {rows: 40}}}"
 REAL = "{real: {rows: 40, files: {f: {mirror_path: f, size: 1, sha256: %s}}}, " % ("a" * 64)
@@ -46,6 +48,16 @@ def test_track(root: Path, command: str) -> None:
     words = command.format(Path(__file__).parents[2]).split(" ")
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
     assert last(done.stdout) == NOTICE
+
+
+def test_the_report(root: Path, fabricated: Cache, tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    reporting.write_report(read_studies(config.load(), root), page)
+    assert NOTICE in page.read_text()
+    made = fabricated.shared()
+    reporting.write_report(read_studies(made.config, made.root), page)
+    assert "made up, as params.yaml asks" in page.read_text()
+    assert "download@" not in page.read_text()
 
 
 def test_who_asks_for_synthetic_data_is_told_by_the_title_alone(

@@ -36,6 +36,8 @@ def ended(folder: Path, body: str, **variables: str) -> subprocess.CompletedProc
         ("raise MemoryError('8 GiB')", 1, "out of memory: 8 GiB; close other programs"),
         ("bytearray(2**62)", 1, "out of memory"),
         ("raise OSError(errno.EIO, 'I/O', 'a.db')", 1, "a.db: I/O; the disk"),
+        ("open('/')", 1, "/: Is a directory; it is not what must be there"),
+        ("open('x' * 999)", 1, f"{'x' * 999}: File name too long; choose a shorter name"),
         ("open('/dev/full', 'w').write('x' * 9999)", 1, "No space left on device; make room"),
     ],
 )

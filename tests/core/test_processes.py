@@ -63,6 +63,16 @@ def test_any_other_error_has_a_status_of_its_own(tmp_path: Path) -> None:
     assert "ZeroDivisionError: a bug" in ended.stderr.splitlines()[0]
 
 
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    body = f"import os; os.chdir({str(tmp_path / 'gone')!r}); os.rmdir(os.getcwd())\n"
+    (tmp_path / "gone").mkdir()
+    path = script(tmp_path, "raise AssertionError('not begun')")
+    path.write_text(body + path.read_text())
+    ended = done(path, "sonar")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: this folder is not there any more")
+
+
 def test_warnings_of_libraries_are_not_for_users(tmp_path: Path) -> None:
     body = "import warnings\nwarnings.warn('do otherwise', FutureWarning, stacklevel=1)"
     ended = done(script(tmp_path, body), "sonar")

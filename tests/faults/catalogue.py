@@ -168,7 +168,8 @@ TRAINING = (
     fault(
         "dvc.lock truncated or with a conflict; params.yaml with a tab or a key twice",
         "an error with file and line",
-        "doctor/test_workspace.py::test_a_lock_file_with_a_conflict",
+        "doctor/test_locks.py::test_a_lock_file_with_a_conflict_is_a_persons",
+        "doctor/test_locks.py::test_a_lock_file_cut_off_anywhere",
         "core/test_config.py::test_yaml_errors_name_line_and_column",
     ),
     fault(
@@ -262,6 +263,35 @@ TRACKING = (
 
 SILENCE = (
     fault(
+        "real data cannot be had any more: no mirror, other code, a deleted folder, a clone",
+        "they come from DVC's cache or remote; the stand-in is for who never had them, "
+        "and is said to the end",
+        "datasets/test_real_data.py::test_no_mirror_any_more",
+        "datasets/test_real_data.py::test_other_code",
+        "datasets/test_real_data.py::test_a_deleted_folder_comes_from_the_cache",
+        "datasets/test_real_data.py::test_a_clone_takes_them_from_the_remote",
+        "datasets/test_real_data.py::test_who_never_had_them_is_told_and_can_have_them_later",
+        "datasets/test_download.py::test_the_stand_in_never_takes_the_place_of_real_data",
+        "commands/test_notices.py::test_results_and_doctor",
+        "commands/test_notices.py::test_track",
+        "commands/test_notices.py::test_the_report",
+    ),
+    fault(
+        "variables for uv, pip, venv, conda, Python of another environment",
+        "`make setup` neither reaches it nor is broken by it",
+        "test_setup.py::test_whatever_is_set_for_other_environments",
+    ),
+    fault(
+        "other code in the workspace than that of a queued experiment; a checkout copied "
+        "with its .venv",
+        "a stage runs the source beside it, or refuses",
+        "datasets/test_real_data.py::test_a_temporary_experiment_finds_the_mirror_and_runs_its_own_code",
+        "core/test_processes.py::test_a_stage_runs_the_source_beside_it",
+        "core/test_processes.py::test_a_command_runs_the_source_of_the_project_it_is_called_in",
+        "core/test_processes.py::test_where_it_cannot_it_refuses",
+        "test_setup.py::test_a_copied_checkout_gets_its_own",
+    ),
+    fault(
         "a gate on a revision that is none",
         'refused: `--rev ""` passes nothing',
         "commands/test_compare.py::test_a_gate_does_not_pass_on_a_revision_that_is_none",
@@ -284,6 +314,11 @@ SILENCE = (
         "test_prediction.py::test_names_that_the_model_does_not_know_are_noted",
     ),
     fault(
+        "a relative mirror in the folder of a temporary experiment",
+        "that of the project",
+        "datasets/test_download.py::test_a_relative_mirror_is_the_projects_also_in_an_experiments_folder",
+    ),
+    fault(
         "scores of another training than the one in runs/",
         "refused by `track`, `results`, report, `compare`; found by the doctor",
         "results/test_studies.py::test_scores_of_another_training_are_refused_until_all_is_made_again",
@@ -300,6 +335,22 @@ SILENCE = (
 # --- stuck, or work lost ------------------------------------------------------------------------
 
 STUCK = (
+    fault(
+        "`make setup` killed at any moment, twice at once, without what makes environments",
+        "the same command finishes; one line names the package",
+        "test_setup.py::test_killed_at_any_moment_and_again",
+        "test_setup.py::test_two_at_once",
+        "test_setup.py::test_without_what_makes_environments",
+    ),
+    fault(
+        "dvc killed while it writes its lock, dvc.lock; a killed one that nobody asked about",
+        "`make repro` and `foldwise doctor --fix` mend it",
+        "doctor/test_locks.py::test_killed_while_it_wrote_its_lock",
+        "doctor/test_locks.py::test_killed_while_it_wrote_dvc_lock",
+        "doctor/test_locks.py::test_killed_while_a_stage_ran",
+        "doctor/test_locks.py::test_a_lock_file_cut_off_anywhere",
+        "doctor/test_locks.py::test_a_killed_dvc_that_nobody_asked_about",
+    ),
     fault(
         "SIGTERM, SIGINT, to the parent or the group, while workers train",
         "ends within 2 s, without a traceback; finished splits are kept",
@@ -346,6 +397,10 @@ TRACEBACKS = (
     fault(
         "a password in an address, of a mirror, a redirect, a server",
         "masked wherever it would be shown",
+        "core/test_errors.py::test_addresses_show_neither_user_nor_password_nor_query",
+        "core/test_errors.py::test_no_password_is_left",
+        "core/test_errors.py::test_no_password_is_left_where_nobody_thought_of_the_error",
+        "datasets/test_download.py::test_no_password_is_printed",
         "tracking/test_server.py::test_no_password_is_shown",
     ),
     fault(
@@ -357,6 +412,7 @@ TRACEBACKS = (
         "core/test_endings.py::test_anything_else_is_two_lines_and_a_file",
         "core/test_endings.py::test_outside_of_a_project_it_is_among_the_temporary_files",
         "core/test_endings.py::test_where_nothing_can_be_written_it_is_said_at_once",
+        "core/test_config.py::test_a_file_that_is_none_is_refused",
         "core/test_environment.py::test_workers_are_a_whole_number",
         "results/test_mutations.py::test_changed_json",
         "results/test_mutations.py::test_changed_bytes",
@@ -370,6 +426,14 @@ TRACEBACKS = (
         "test_prediction.py::test_a_pipe_is_answered_while_it_is_written",
         "test_prediction.py::test_a_line_without_an_end_is_refused_soon",
         "test_prediction.py::test_a_picture_is_taken_as_it_is_shown",
+    ),
+    fault(
+        "advice for a class of one row, a byte order mark, old line ends, an archive without git",
+        "possible and right: it is carried out",
+        "test_splits.py::test_a_class_of_one_row_is_refused_with_a_remedy_that_works",
+        "datasets/test_sonar.py::test_a_byte_order_mark_is_no_data",
+        "datasets/test_real_data.py::test_a_malformed_file_is_corrected_where_it_comes_from",
+        "doctor/test_locks.py::test_a_project_that_was_downloaded_as_an_archive",
     ),
 )
 

@@ -28,9 +28,10 @@ from typing import Any, Literal
 import psutil
 from ruamel.yaml import YAML
 
-from foldwise import demo
+from foldwise import demo, doctor
 from foldwise.core import paths
 from foldwise.core.environment import TELEMETRY_OFF
+from foldwise.doctor import locks, workspace
 
 ROOT = Path(__file__).parents[2]
 INJECT = Path(__file__).parent / "inject"
@@ -458,7 +459,7 @@ def rerun(site: Site, command: Command, outcome: Outcome) -> None:
                 return
         elif not command.mends and not outcome.mended:
             outcome.mended = True
-            site.run(*FOLDWISE, "doctor", "--fix")
+            site.run(*FOLDWISE, "doctor", "--fix", "--dvc")
         else:
             break
     if done.returncode:
@@ -500,15 +501,13 @@ def compared(site: Site, command: Command) -> list[str]:
 
 def unknown(root: Path, extra: list[str]) -> list[str]:
     """What should not be there, and that the doctor does not remove an hour later."""
-    from foldwise.doctor import workspace
-
     old = time.time() - workspace.ABANDONED - 60
     for name in extra:
         os.utime(root / name, (old, old))
     with _one_at_a_time:
-        workspace.fix([*workspace.leftovers(root), *workspace.dead_locks(root)])
+        doctor.fix([*workspace.leftovers(root), *locks.examine(root)])
     left = [f"left: {name}" for name in extra if (root / name).exists()]
-    return left + [f"left: {finding.text}" for finding in workspace.dead_locks(root)]
+    return left + [f"left: {finding.text}" for finding in locks.examine(root)]
 
 
 def campaign(

@@ -31,19 +31,12 @@ COMMANDS = (
 )
 EXAMPLES = """
 examples:
-  dvc repro                     run the whole pipeline
   foldwise train                train what is missing of all variants, on all cores
-  foldwise verify               do the results come out again, to the byte?
+  dvc repro                     then the rest of the pipeline
   foldwise results              show the results as a table
   foldwise compare A B          does B do better than A? (compare --help: across commits)
-  foldwise track                mirror the results to MLflow again (track --help: older commits)
-  foldwise track --follow       show live training curves there
-  foldwise doctor               what is wrong, and what fixes it
-  foldwise ui --port 5001       browse the runs
+  foldwise ui                   browse the runs
   foldwise predict --model sonar echoes.csv    class probabilities for your own rows
-  foldwise report               the report with its commit and links to the runs
-  foldwise demo                 the whole pipeline on synthetic data, in .demo
-  foldwise check                is params.yaml valid, and what does it ask for?
 
 exit status:
   0    done

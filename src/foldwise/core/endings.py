@@ -27,11 +27,16 @@ UNREAD = 141  # whoever read the output has gone away, as shells say of SIGPIPE
 TERMINATED = 143  # by SIGTERM
 PACKAGE = Path(__file__).parents[1]
 PERMISSIONS = "change the permissions, or run as a user who has them"
+ELSE = "it is not what must be there: move it away"
 ROOM = "make room, then run the same command again"
 REMEDIES = {  # of what the system refuses
     errno.EACCES: PERMISSIONS,
     errno.EPERM: PERMISSIONS,
     errno.EROFS: "the file system is read-only: make it writable",
+    errno.EISDIR: ELSE,
+    errno.ENOTDIR: ELSE,
+    errno.ELOOP: ELSE,
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOSPC: ROOM,
     errno.EDQUOT: ROOM,
     errno.EMFILE: "allow this shell more open files (`ulimit -n`)",

@@ -14,10 +14,10 @@ def masked(text: str) -> str:
 class FoldwiseError(Exception):
     """Something that the user can fix; shown as one message, without a traceback or a password."""
 
+    status = 1  # with which the process exits, see endings.py
+
     def __str__(self) -> str:
         return masked(super().__str__())
-
-    status = 1  # with which the process exits, see endings.py
 
 
 class UsageError(FoldwiseError):

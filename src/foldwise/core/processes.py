@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from foldwise.core.endings import status_of
 from foldwise.core.environment import choose_target, without_telemetry
-from foldwise.core.errors import ConfigError
+from foldwise.core.errors import ConfigError, UsageError
 
 _signals: list[int] = []  # that came in a block of `ending_within`
 
@@ -64,12 +64,20 @@ def exit_after(
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _stop)
     try:
-        if status := status_of(choose_target) or status_of(work):
+        if status := status_of(_prepare) or status_of(work):
             sys.exit(status)
     finally:
         for number in _signals:
             _exit_at_once(128 + number)
     done(0)
+
+
+def _prepare() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("this folder is not there any more; change into one that is") from None
+    choose_target()
 
 
 def run_own_source() -> None:

@@ -22,7 +22,7 @@ from foldwise.reporting.tidy import run_of
 from foldwise.results.comparisons import Pair
 from foldwise.results.studies import StudyResults
 from foldwise.wording import evidence, numbers, results
-from foldwise.wording.sentences import Context, directed, marked, protocol, versus
+from foldwise.wording.sentences import Context, directed, marked, protocol, stand_in, versus
 
 Facts = list[tuple[str, str]]  # rows of a table: name, value
 
@@ -50,6 +50,7 @@ def html(studies: Sequence[StudyResults], commit: str | None, links: Mapping[str
             lower_is_better=_titles(lambda metric: metric.direction == -1),
             pooled=_titles(lambda metric: metric.pooled),
             synthetic=[study.name for study in studies if study.comparison.synthetic],
+            notice=stand_in(sorted({study.study.dataset for study in studies if study.stand_in})),
             specs=_json(specs),
             # Ink from the page, legends in HTML, where they wrap.
             theme=_json(canvas.theme("currentColor") | {"legend": {"disable": True}}),

@@ -19,6 +19,7 @@ class StudyResults:
     study: Study
     comparison: Comparison
     results: tuple[Result, ...]
+    stand_in: bool = False  # whether they are of the stand-in for declared real data
 
     @property
     def name(self) -> str:
@@ -55,7 +56,9 @@ def read_study(config: Config, name: str, root: Path = Path()) -> StudyResults:
     comparison = read_comparison(root, name)
     if lines := [*_of_other_runs(results), *_of_other_scores(comparison, results)]:
         raise ResultsError("\n".join(lines))
-    return StudyResults(config.study(name), comparison, results)
+    study = config.study(name)
+    stand_in = comparison.synthetic and _has_real(config, study.dataset)
+    return StudyResults(study, comparison, results, stand_in)
 
 
 def stale_results(config: Config, root: Path = Path()) -> list[str]:
@@ -110,6 +113,10 @@ def stand_ins(config: Config, root: Path = Path()) -> list[str]:
     for variant in config.resolved.values():
         with suppress(ReadError):
             metrics = files.read_record(root / paths.metrics(variant.name), Metrics, "")
-            if metrics.synthetic and set(config.datasets[variant.dataset].editions) != {SYNTHETIC}:
+            if metrics.synthetic and _has_real(config, variant.dataset):
                 found.append(variant.dataset)
     return list(dict.fromkeys(found))
+
+
+def _has_real(config: Config, dataset: str) -> bool:
+    return set(config.datasets[dataset].editions) != {SYNTHETIC}
