@@ -242,6 +242,14 @@ def test_the_stand_in_never_takes_the_place_of_real_data(dataset, raw, mirror):
     assert get(dataset, raw, mirror).synthetic
 
 
+def test_what_a_killed_download_left_is_no_data(dataset, raw, mirror):
+    put(raw, ".first.bin.abcdefgh", b"half")
+    put(raw, ".synthetic-abcdefgh/sonar.all-data", b"half")
+    put(mirror, "a/first.bin", FIRST)
+    get(dataset, raw, mirror)
+    assert names(raw) == ["first.bin", "provenance.json"]
+
+
 def test_folder_that_cannot_be_made_is_named(dataset, tmp_path, mirror, web):
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match=r"file/sonar: cannot be written"):

@@ -7,6 +7,7 @@ or an error, where that is not allowed.
 """
 
 import functools
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -74,6 +75,9 @@ def download(
     result = Provenance(dataset=name, edition=label, synthetic=label == SYNTHETIC, files=facts)
     for each in (declared | set(old.files if old else ())) - set(facts):
         files.remove(folder / each)
+    for path in folder.glob(".*"):  # of a download that was killed; DVC keeps the whole folder
+        is_folder = path.is_dir() and not path.is_symlink()
+        shutil.rmtree(path) if is_folder else files.remove(path)
     files.write_json(folder / provenance.FILE, result.model_dump(mode="json"))
     return result
 
