@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from foldwise.core.errors import DamagedError
 from foldwise.numerics.outcomes import Recorded
-from foldwise.results.runs import Facts, Manifest, Status, manifest_of
+from foldwise.results.runs import CURVES, Facts, Manifest, Status, manifest_of
 
 RUNNING, KILLED = "running", "killed"
 
@@ -109,8 +109,8 @@ def read(path: Path, known: Journal | None = None) -> Journal | None:
     lines = parse(content)
     try:
         epochs = [_recorded(**line) for line in lines if "epoch" in line]
-        ended = [line["status"] for line in lines if "status" in line]
-    except (TypeError, ValueError):
+        ended = [str(line["status"]) for line in lines if "status" in line]
+    except (TypeError, ValueError, OverflowError):
         return None
     return replace(
         known,
@@ -126,7 +126,7 @@ def parse(content: bytes) -> list[dict[str, Any]]:
     for line in content.split(b"\n")[:-1]:
         try:
             lines.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             break
     return lines
 
@@ -141,8 +141,12 @@ def _begun(header: bytes, path: Path) -> Journal | None:
         return None
 
 
-def _recorded(splits: list[list[int]], **more: Any) -> Recorded:
-    return Recorded([(repeat, fold) for repeat, fold in splits], **more)
+def _recorded(splits: Any, epoch: Any, finished: Any, metrics: Any) -> Recorded:
+    places = [(int(repeat), int(fold)) for repeat, fold in splits]
+    rows = [[float(value) for value in row] for row in metrics]
+    if rows and [len(row) for row in rows] != [len(CURVES)] * len(places):
+        raise ValueError("other metrics than models")
+    return Recorded(places, int(epoch), float(finished), rows)
 
 
 def _new(path: Path) -> int:

@@ -4,7 +4,6 @@ The only reader of YAML. Every error names the key, the value and the remedy.
 """
 
 import difflib
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import count
@@ -335,7 +334,7 @@ def read_yaml(text: str, source: str, pure: bool = True) -> dict[str, Any]:
         mark = error.problem_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         raise ConfigError(f"{place}: {error.problem or error}") from None
-    except YAMLError as error:
+    except (YAMLError, KeyError, ValueError) as error:  # the last two: of a value, such as a date
         raise ConfigError(f"{source}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{source}: nested too deep to be read; simplify it") from None
@@ -415,7 +414,7 @@ def _problems_of_training(variant: Variant, dataset: DatasetConfig) -> Iterator[
 
 def training_sizes(rows: int, folds: int) -> list[int]:
     """The distinct numbers of training rows in k-fold over `rows`, and in `refit`."""
-    return sorted({rows - rows // folds, rows - math.ceil(rows / folds), rows})
+    return sorted({rows - rows // folds, rows - -(-rows // folds), rows})
 
 
 def _leaves_one_row(sizes: Iterable[int], batch_size: int) -> bool:
@@ -475,6 +474,7 @@ def _keys_at(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
             or schema.get("additionalProperties")
             or schema.get("items", {})
         )
+        schema = schema if isinstance(schema, dict) else {}  # True where anything may stand
         schema = definitions.get(schema.get("$ref", "").rsplit("/", 1)[-1], schema)
     return list(schema.get("properties", {}))
 

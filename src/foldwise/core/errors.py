@@ -3,6 +3,17 @@
 import re
 
 ADDRESS = r"(?i:\b[a-z][a-z0-9+.-]*://)"
+LONGEST = 1000  # characters of a line: it may quote a value, but not a file
+
+
+def printable(text: str) -> str:
+    """A text that a terminal can show, whatever it quotes: no control characters, no endless lines.
+
+    The place is at the beginning of a line, the remedy at its end.
+    """
+    text = re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]", lambda m: repr(m[0])[1:-1], text)
+    lines = text.split("\n")
+    return "\n".join(s if len(s) <= LONGEST else f"{s[:600]} … {s[-300:]}" for s in lines)
 
 
 def masked(text: str) -> str:
@@ -17,7 +28,7 @@ class FoldwiseError(Exception):
     status = 1  # with which the process exits, see endings.py
 
     def __str__(self) -> str:
-        return masked(super().__str__())
+        return printable(masked(super().__str__()))
 
 
 class UsageError(FoldwiseError):

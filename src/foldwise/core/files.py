@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -233,7 +233,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """The object in a JSON file."""
     try:
         content = json.loads(read_bytes(path, remedy))
-    except ValueError as error:  # of JSON, or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8; nested too deeply
         raise DamagedError(f"{path}: damaged ({error}); {remedy}") from None
     if not isinstance(content, dict):
         raise DamagedError(f"{path}: damaged (not an object); {remedy}")
@@ -263,6 +263,41 @@ def _record(validate: Callable[[], R], source: str, remedy: str) -> R:
         place = ".".join(map(str, first["loc"]))
         reason = f"{place}: {first['msg']}" if place else first["msg"]
         raise DamagedError(f"{source}: damaged ({reason}); {remedy}") from None
+
+
+def read_table(path: Path, whole: Collection[str], numbers: Collection[str]) -> "pd.DataFrame":
+    """A Parquet file of numbers that has these columns, `whole` ones of whole numbers.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none, or lacks a column; the message says which.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        table = pd.read_parquet(path)
+    except (pa.ArrowException, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    return checked(table, whole, numbers)
+
+
+def checked(
+    table: "pd.DataFrame", whole: Collection[str], numbers: Collection[str] = ()
+) -> "pd.DataFrame":
+    """A table, if it has these columns and holds nothing but numbers, `whole` ones in some.
+
+    Raises:
+        ValueError: the first of its columns that is missing or of another kind.
+    """
+    for name in (*whole, *numbers):
+        if name not in table.columns:
+            raise ValueError(f"no column '{name}'")
+    for column, dtype in table.dtypes.items() if len(table) else ():
+        if dtype.kind not in ("iu" if column in whole else "iuf"):
+            kind = "whole numbers" if column in whole else "numbers"
+            raise ValueError(f"column '{column}' holds {dtype}, not {kind}")
+    return table
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -105,7 +105,8 @@ def _load(variant: Variant, dataset: Dataset, device: str, root: Path) -> Task:
     if not path.is_file():
         raise MissingError(f"{path}: not there; {remedy} makes it")
     try:
-        table, made_of = pd.read_parquet(path), files.read_facts(path)["data_digest"]
+        table = files.read_table(path, ["row", "repeat", "fold"], [])
+        made_of = files.read_facts(path)["data_digest"]
         found = table["repeat"].nunique(), table["fold"].nunique()
     except (OSError, ValueError, KeyError) as error:
         raise DamagedError(

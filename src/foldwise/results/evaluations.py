@@ -195,13 +195,9 @@ def parse_scores(content: bytes, source: str, remedy: str) -> pd.DataFrame:
     Columns that an older foldwise did not write are left out.
     """
     try:
-        table: pd.DataFrame = pd.read_csv(io.BytesIO(content)).apply(pd.to_numeric)
+        return files.checked(pd.read_csv(io.BytesIO(content)), [*SPLIT, *SIZES])
     except ValueError as error:
         raise DamagedError(f"{source}: damaged ({error}); {remedy}") from None
-    missing = [name for name in (*SPLIT, *SIZES) if name not in table.columns]
-    if missing:
-        raise DamagedError(f"{source}: damaged (no column '{missing[0]}'); {remedy}")
-    return table
 
 
 def read_result(root: Path, variant: str) -> Result:

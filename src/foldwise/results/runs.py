@@ -33,6 +33,7 @@ MODELS = "models.safetensors"
 MANIFEST = "run.json"
 TIMELINE = "timeline.parquet"
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # of a history
+EPOCH, ROW = ["repeat", "fold", "epoch"], ["row", "repeat", "fold", "label"]
 VERIFIED = (DIAGNOSTICS, HISTORY, MODELS, PREDICTIONS, TEST_PREDICTIONS)
 FILES = (*VERIFIED, MANIFEST, TIMELINE)
 
@@ -152,9 +153,11 @@ def write_run(folder: Path, run: Run) -> Manifest:
     return manifest
 
 
-def _part(name: str) -> "cached_property[pd.DataFrame]":
-    """A table of a run folder."""
-    return cached_property(lambda folder: folder._read(name, pd.read_parquet))
+def _part(name: str, whole: list[str], numbers: list[str]) -> "cached_property[pd.DataFrame]":
+    """A table of a run folder, with the columns that it must have; see `files.read_table`."""
+    return cached_property(
+        lambda folder: folder._read(name, lambda path: files.read_table(path, whole, numbers))
+    )
 
 
 @dataclass(frozen=True)
@@ -167,10 +170,11 @@ class RunFolder:
 
     path: Path
 
-    history = _part(HISTORY)
-    predictions = _part(PREDICTIONS)
-    test_predictions = _part(TEST_PREDICTIONS)
-    diagnostics = _part(DIAGNOSTICS)
+    history = _part(HISTORY, EPOCH, [*CURVES])
+    predictions = _part(PREDICTIONS, ROW, ["p0"])
+    test_predictions = _part(TEST_PREDICTIONS, ROW, ["p0"])
+    diagnostics = _part(DIAGNOSTICS, ["step", "layer"], [])
+    timeline = _part(TIMELINE, EPOCH, ["finished"])
 
     @property
     def exists(self) -> bool:
@@ -192,12 +196,6 @@ class RunFolder:
     def weights(self) -> dict[str, np.ndarray]:
         """The stack's parameters and buffers, name → (S, ...); read anew each time."""
         return self._read(MODELS, safetensors.numpy.load_file)
-
-    @cached_property
-    def timeline(self) -> pd.DataFrame:
-        """When which epoch was finished."""
-        columns = ["repeat", "fold", "epoch", "finished"]
-        return self._read(TIMELINE, lambda path: pd.read_parquet(path)[columns])
 
     @cached_property
     def facts(self) -> Facts:
