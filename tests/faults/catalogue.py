@@ -274,7 +274,6 @@ SILENCE = (
         "datasets/test_download.py::test_the_stand_in_never_takes_the_place_of_real_data",
         "commands/test_notices.py::test_results_and_doctor",
         "commands/test_notices.py::test_track",
-        "commands/test_notices.py::test_the_report",
     ),
     fault(
         "variables for uv, pip, venv, conda, Python of another environment",
@@ -440,6 +439,31 @@ TRACEBACKS = (
 # --- whatever it is given -----------------------------------------------------------------------
 
 BESIDES = (
+    fault(
+        "thousands of changed settings, tables, run folders, metrics, server answers",
+        "accepted, or refused with the place; never a traceback, a hang, a changed file",
+        "fuzz/test_params.py::test_other_bytes",
+        "fuzz/test_params.py::test_other_values",
+        "fuzz/test_params.py::test_known_damages_are_named",
+        "fuzz/test_params.py::test_a_folder_in_its_place_is_refused",
+        "fuzz/test_params.py::test_numbers_of_any_size_are_refused_or_used",
+        "fuzz/test_data_tables.py::test_sonar",
+        "fuzz/test_data_tables.py::test_cifar10_as_parquet",
+        "fuzz/test_data_tables.py::test_provenance",
+        "fuzz/test_data_tables.py::test_prepared_data",
+        "fuzz/test_data_tables.py::test_split_tables",
+        "fuzz/test_data_tables.py::test_rows_to_predict",
+        "fuzz/test_data_tables.py::test_pictures_to_predict",
+        "fuzz/test_results_files.py::test_metrics",
+        "fuzz/test_results_files.py::test_scores",
+        "fuzz/test_results_files.py::test_comparisons",
+        "fuzz/test_results_files.py::test_a_report_of_what_is_accepted",
+        "fuzz/test_results_files.py::test_files_of_a_run",
+        "fuzz/test_results_files.py::test_tables_of_a_run_that_was_signed_again",
+        "fuzz/test_results_files.py::test_journals",
+        "fuzz/test_commands_on_anything.py::test_what_reads",
+        "fuzz/test_commands_on_anything.py::test_what_says_what_is_wrong",
+    ),
     fault(
         "links in data/",
         "nothing is written or removed through them",

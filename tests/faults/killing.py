@@ -173,6 +173,10 @@ class Site:
         home = self.folder / "home"
         home.mkdir()
         (home / ".gitconfig").write_text("[user]\n\tname = Test\n\temail = test@example.org\n")
+        script = self.folder / "bin/foldwise"  # what an environment has, of the source here
+        script.parent.mkdir()
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m foldwise "$@"\n')
+        script.chmod(0o755)
         self.run("git", "init", "-q")
         self.run("dvc", "init", "-q")
         demo.make_workspace(ROOT, self.root)
@@ -229,7 +233,7 @@ class Site:
             "DVC_SITE_CACHE_DIR": self.folder / "site",
             "FAULTS_ROOT": f"{self.root}/",
         }
-        path = [Path(sys.executable).parent, os.environ["PATH"]]
+        path = [self.folder / "bin", Path(sys.executable).parent, os.environ["PATH"]]
         modules = [INJECT, self.root / "src"]
         return (
             kept
