@@ -82,18 +82,24 @@ def ended(process: "subprocess.Popen[str]", send: Callable[[], object]) -> tuple
     return said, seconds
 
 
-@pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize(
-    ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+    ("workers", "sent", "status", "whom"),
+    [
+        (1, signal.SIGTERM, 143, "one"),
+        (1, signal.SIGINT, 130, "group"),
+        (4, signal.SIGTERM, 143, "group"),
+        (4, signal.SIGINT, 130, "one"),
+        (4, signal.SIGHUP, 129, "one"),
+    ],
 )
-@pytest.mark.parametrize("whom", ["one", "group"])
 def test_finished_splits_are_kept(
     project: Callable[..., Path], workers: int, sent: signal.Signals, status: int, whom: str
 ) -> None:
     root = project()
     store = Store(root)
     if workers == 1:  # the long ones come first
-        assert started(root, 1, "tiny-plain").wait(300) == 0
+        with started(root, 1, "tiny-plain") as process:
+            process.communicate(timeout=300)
     with started(root, workers, "tiny-plain", "tiny-dropout") as process:
         wait_for(lambda: at_work(root) and len(store.kept()) == 5, process)
         send = {"one": process.send_signal, "group": lambda s: os.killpg(process.pid, s)}[whom]

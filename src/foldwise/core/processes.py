@@ -22,6 +22,8 @@ from foldwise.core.endings import status_of
 from foldwise.core.environment import choose_target, without_telemetry
 from foldwise.core.errors import ConfigError, UsageError
 
+_signals: list[int] = []  # that came in a block of `ending_within`
+
 
 def run_stage(main: Callable[..., None], key: str = "", example: str = "") -> NoReturn:
     """Run a stage's script, for the key on its command line if it has one; see `exit_after`.
@@ -61,8 +63,12 @@ def exit_after(
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _stop)
-    if status := status_of(_prepare) or status_of(work):
-        sys.exit(status)
+    try:
+        if status := status_of(_prepare) or status_of(work):
+            sys.exit(status)
+    finally:
+        for number in _signals:
+            _exit_at_once(128 + number)
     done(0)
 
 
@@ -102,8 +108,8 @@ def ending_within(seconds: float) -> Iterator[None]:
     """After a signal during the block, this process ends so soon, even in a long compiled step.
 
     Python handles a signal between two instructions of its own. Where none comes in time, a thread
-    ends the process, with the status that the signal would have given. Start no process in the
-    block by forking: its signals would count as this one's.
+    ends the process, with the status that the signal would have given; and `exit_after` then takes
+    nothing apart. Start no process in the block by forking: its signals would count as this one's.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -113,9 +119,10 @@ def ending_within(seconds: float) -> Iterator[None]:
 
     def watch() -> None:
         with ours:
-            if number := ours.recv(1):
+            for number in ours.recv(1):
+                _signals.append(number)
                 time.sleep(seconds)
-                os._exit(128 + number[0])
+                os._exit(128 + number)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

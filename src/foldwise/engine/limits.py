@@ -22,6 +22,7 @@ from foldwise.core.files import shown
 if TYPE_CHECKING:
     from foldwise.engine.executors import Work
 
+BASE = 2**26  # bytes that any training takes, about
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -42,7 +43,7 @@ def memory(variant: Variant, inputs: int, outputs: int, rows: int, models: int =
     layer = max(a * b for a, b in pairwise(widths))
     batch = max(64, min(variant.training.batch_size, rows)) * sum(widths)
     masked = rows * sum(network.hidden) if network.hidden_dropout else 0
-    return 4 * (numbers + 4 * layer + 6 * batch + 2 * masked)
+    return BASE + 4 * (numbers + 4 * layer + 6 * batch + 2 * masked)
 
 
 def free_memory() -> int:
