@@ -33,7 +33,7 @@ def _predictor(address: str) -> Predictor:
     before = os.environ.get(PICKLES)
     try:
         os.environ[PICKLES] = "false"  # what foldwise logs needs none, and they can run code
-        facts = mlflow.models.get_model_info(address).metadata or {}
+        facts = mlflow.models.Model.load(address).metadata or {}
         model = mlflow.pyfunc.load_model(address) if "variant" in facts else None
     except Exception as error:  # of MLflow, of torch, of what a server sent
         raise TrackingError(
