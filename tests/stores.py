@@ -49,8 +49,8 @@ def tracked(original: Project) -> tuple[Project, Summary]:
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh database; making one takes seconds."""
     path = tmp_path_factory.mktemp("database") / place.DATABASE
-    store.prepare(place.SQLITE + path.as_posix(), Environment())
-    return path
+    with store.opened(place.SQLITE + path.as_posix(), Environment()):
+        return path
 
 
 @pytest.fixture

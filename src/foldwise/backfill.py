@@ -7,9 +7,8 @@ made: what it has, it has from a `track` that knew more.
 """
 
 import functools
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from foldwise.core.environment import Environment
 from foldwise.core.errors import ConfigError, DamagedError, ReadError
 from foldwise.results.runs import MANIFEST, TIMELINE
 from foldwise.tracking import experiments, mirror, origin, place, records, store, workshop
-from foldwise.tracking.origin import Origin
 from foldwise.tracking.records import FolderSource
 from foldwise.tracking.summary import Summary
 from foldwise.tracking.workshop import Charts, Workshop
@@ -36,14 +34,11 @@ Drawing = Callable[[Config, Path], Charts]
 class History(Summary):
     """What a backfill did.
 
-    Attributes:
-        commits: how many were asked for.
-        results: how often one of them has a variant's results that the store now holds.
-        lacking: (commit, reason) → the variants that cannot be read; none where it is all of it.
+    `lacking` has by commit and reason the variants that cannot be read; none where it is all of it.
     """
 
-    commits: int = 0
-    results: int = 0
+    commits: int = 0  # that were asked for
+    results: int = 0  # of variants in them that the store now holds
     lacking: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -86,10 +81,9 @@ def backfill(
         first.setdefault(commits.lock(commit, root), commit)
     first.pop("", None)
     history = History(place.store_uri(root, environment), commits=len(asked))
-    with workshop.opened() as making:
+    with workshop.opened(None) as making:
         past = Past(root, environment, drawing, making, history)
-        bar = tqdm(first.values(), "backfill", unit="commit", file=sys.stderr, disable=None)
-        for commit in bar:
+        for commit in tqdm(first.values(), "backfill", unit="commit", disable=None):
             past.add(commit)
     return history
 
@@ -107,7 +101,6 @@ class Past:
 
     def add(self, commit: str) -> None:
         """Mirror the results of one commit that the store lacks; name those that cannot be read."""
-        start = origin.of_commit(self.root, commit)
         with (
             commits.opened(commit, self.root) as snapshot,
             tempfile.TemporaryDirectory(prefix="foldwise-") as folder,
@@ -118,24 +111,24 @@ class Past:
                 self.history.lacking[commit[:SHORT], str(error)] = []
                 return
             scratch = Path(folder)
-            read = [self._read(snapshot, name, scratch, start) for name in variants]
-            sources = [source for source in read if source is not None]
+            sources = self._read(snapshot, variants, scratch)
             self._sync(snapshot, scratch, sources)
             self.history.results += sum(source.outputs in self.whole for source in sources)
 
     def _read(
-        self, snapshot: Snapshot, name: str, scratch: Path, start: Origin
-    ) -> FolderSource | None:
-        """A variant's results as far as its manifest tells; None where it has none."""
-        manifest = paths.run(name) / MANIFEST
-        if not snapshot.has(manifest):
-            return None
-        try:
-            snapshot.copy(manifest, scratch)
-            return records.read(scratch, name, start)
-        except ReadError as error:
-            self._leave_out(snapshot, name, error)
-            return None
+        self, snapshot: Snapshot, variants: Sequence[str], scratch: Path
+    ) -> list[FolderSource]:
+        """The results that variants have, as far as their manifests tell."""
+        start, sources = origin.of_commit(self.root, snapshot.name), []
+        for name in variants:
+            manifest = paths.run(name) / MANIFEST
+            try:
+                if snapshot.has(manifest):
+                    snapshot.copy(manifest, scratch)
+                    sources.append(records.read(scratch, name, start))
+            except ReadError as error:
+                self._leave_out(snapshot, name, error)
+        return [source for source in sources if source is not None]
 
     def _sync(self, snapshot: Snapshot, scratch: Path, sources: Sequence[FolderSource]) -> None:
         lacking = self._lacking(sources)
@@ -151,12 +144,12 @@ class Past:
         for folder in (paths.METRICS, paths.COMPARISONS):
             snapshot.copy(folder, scratch)
         draw = self.drawing(snapshot.settings, scratch) if self.drawing else None
-        self.making.draw_with(functools.partial(_charts, draw) if draw else None)
+        making = self.making._replace(charts=functools.partial(_charts, draw) if draw else None)
         with store.opened(self.history.uri, self.environment) as opened:
-            mirror.add(opened, lacking, self.making, self.history)
+            mirror.add(opened, lacking, making, self.history)
         self.whole |= {source.outputs for source in lacking}
 
-    def _lacking(self, sources: Iterable[FolderSource]) -> list[FolderSource]:
+    def _lacking(self, sources: Sequence[FolderSource]) -> list[FolderSource]:
         """Those that the store does not have whole."""
         unknown = [source for source in sources if source.outputs not in self.whole]
         if not unknown:

@@ -6,13 +6,14 @@ A run is made only while its training holds its journal, so never beside the run
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run
 from tqdm import tqdm
@@ -22,18 +23,19 @@ from foldwise.core import paths
 from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
 from foldwise.journal import Journal
-from foldwise.numerics.outcomes import Recorded
-from foldwise.results.runs import CURVES, Facts, Place
-from foldwise.tracking import experiments, live, origin, place
+from foldwise.results.evaluations import SPLIT
+from foldwise.results.runs import CURVES, Facts
+from foldwise.tracking import experiments, live, origin, place, records
 from foldwise.tracking import store as stores
 from foldwise.tracking.experiments import RUNNING
 from foldwise.tracking.live import LIVE
-from foldwise.tracking.records import NOTE, Entry, Point, Source, milliseconds
+from foldwise.tracking.records import NOTE, Entry, Source
 from foldwise.tracking.store import Store
 from foldwise.wording import notes
-from foldwise.wording.numbers import percent
 
 LONGEST_WAIT = 60  # seconds between two attempts to reach a store that fails
+BAR = "{desc} |{bar:20}| {elapsed}<{remaining}"
+UNKNOWN = [math.nan] * len(CURVES)  # before the first epoch
 ENDED = {"complete": "FINISHED", "failed": "FAILED", journal.KILLED: "KILLED"}
 
 
@@ -98,95 +100,56 @@ class JournalSource(Source):
         return len(self.journal.epochs), self.journal.status
 
     @property
-    def models(self) -> int:
-        """How many networks train."""
-        return len(self.splits)
-
-    @property
     def epochs(self) -> int:
-        """How many epochs each of them is to take."""
+        """How many epochs each network is to take."""
         return self.manifest.variant.training.epochs
 
     @property
     def epoch(self) -> int:
         """The last one that is recorded, in the mean over the networks."""
-        return sum(recorded.epoch for recorded, _ in self._last.values()) // self.models
-
-    @property
-    def accuracy(self) -> float | None:
-        """The latest on held-out rows, in the mean over the networks that have one."""
-        i = CURVES.index("validation_accuracy")
-        values = [metrics[i] for _, metrics in self._last.values() if metrics]
-        finite = [value for value in values if math.isfinite(value)]
-        return sum(finite) / len(finite) if finite else None
+        return int(self._last["epoch"].sum()) // len(self.splits)
 
     @property
     def progress(self) -> str:
-        """How far the training is, in words."""
-        return notes.progress(self.epoch, self.epochs, self.models, self.accuracy)
-
-    @property
-    def started(self) -> list[int]:
-        """The indices of the splits that train, or have trained."""
-        return [i for i, split in enumerate(self.splits) if split in self._last]
-
-    def is_done(self, index: int) -> bool:
-        """Whether a split has taken its last epoch."""
-        recorded, _ = self._last[self.splits[index]]
-        return recorded.epoch == self.epochs
-
-    def points(self, first: int) -> dict[Place, list[Point]]:
-        """The points of the curves from a line of the journal on, by split."""
-        points: dict[Place, list[Point]] = {split: [] for split in self.splits}
-        for recorded in self.journal.epochs[first:]:
-            reached = milliseconds(recorded.finished)
-            for split, metrics in _by_split(recorded):
-                points[split] += [
-                    Point(key, value, recorded.epoch, reached)
-                    for key, value in zip(CURVES, metrics, strict=False)
-                    if math.isfinite(value)
-                ]
-        return points
-
-    @cached_property
-    def _last(self) -> dict[Place, tuple[Recorded, list[float]]]:
-        """Of each split that has started: its last line in the journal, and its own metrics."""
-        lines = self.journal.epochs
-        return {split: (line, metrics) for line in lines for split, metrics in _by_split(line)}
-
-    @cached_property
-    def _begun(self) -> dict[Place, float]:
-        starts = (line for line in self.journal.epochs if line.epoch == 0)
-        return {split: line.finished for line in starts for split in line.splits}
-
-    # What every source has.
+        """How far the training is, with the mean of the latest accuracies on held-out rows."""
+        accuracy = self._last["validation_accuracy"].astype(float).mean()
+        known = accuracy if math.isfinite(accuracy) else None
+        return notes.progress(self.epoch, self.epochs, len(self.splits), known)
 
     @property
     def outputs(self) -> str:
         """Not known yet."""
         return ""
 
-    @cached_property
+    @property
     def facts(self) -> Facts:
         """As of the last line."""
-        facts = self.journal.facts
-        times = [line.finished for line, _ in self._last.values()]
-        return facts.model_copy(update={"finished": max(times, default=facts.started)})
+        facts, lines = self.journal.facts, self.journal.epochs
+        finished = max((line.finished for line in lines), default=facts.started)
+        return facts.model_copy(update={"finished": finished})
 
     @property
     def note(self) -> str:
         """How far it is."""
         return notes.training(self.manifest, self.journal.status, self.progress)
 
-    def times(self, index: int) -> tuple[float, float]:
-        """When a split began, and when it came to its last line."""
-        recorded, _ = self._last[self.splits[index]]
-        return self._begun[self.splits[index]], recorded.finished
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """What is recorded, and in which `line` of the journal."""
+        rows = [
+            (*split, line.epoch, line.finished, number, *metrics)
+            for number, line in enumerate(self.journal.epochs)
+            for split, metrics in zip(
+                line.splits, line.metrics or [UNKNOWN] * len(line.splits), strict=True
+            )
+        ]
+        columns = [*SPLIT, "epoch", "finished", "line", *CURVES]
+        return pd.DataFrame(rows, columns=columns)
 
-
-def _by_split(line: Recorded) -> Iterator[tuple[Place, list[float]]]:
-    """The splits of a chunk with the metrics of each, which has none at epoch 0."""
-    yield from zip(line.splits, line.metrics or [[]] * len(line.splits), strict=True)
+    @property
+    def _last(self) -> pd.DataFrame:
+        """The last line of each split that has started."""
+        return self.history.groupby(SPLIT).tail(1)
 
 
 # --- the mirror -------------------------------------------------------------------------------
@@ -255,13 +218,14 @@ def _show(store: Store, source: JournalSource, runs: dict[str, Run], first: int)
     """Mirror one training; `runs` are its own by spec, the lines before `first` are there."""
     if source.journal.status == journal.RUNNING:
         _create_missing(store, source, runs)
-    points, ended = source.points(first), ENDED.get(source.journal.status)
-    for index in source.started:
-        entry = source.child(index)
-        if entry.spec in runs:
-            run = runs[entry.spec]
-            store.log_points(run.info.run_id, points[source.splits[index]])
-            _end(store.client, run, "FINISHED" if source.is_done(index) else ended, entry.finished)
+    ended = ENDED.get(source.journal.status)
+    for index, split in enumerate(source.splits):
+        entry = source.child(index) if split in source.by_split else None
+        if entry and entry.spec in runs:
+            run, table = runs[entry.spec], source.by_split[split]
+            store.log_points(run.info.run_id, records.points(table[table["line"] >= first]))
+            done = table["epoch"].max() == source.epochs
+            _end(store.client, run, "FINISHED" if done else ended, entry.finished)
     if source.spec in runs:
         parent = runs[source.spec]
         store.client.set_tag(parent.info.run_id, NOTE, source.parent.note)
@@ -270,14 +234,16 @@ def _show(store: Store, source: JournalSource, runs: dict[str, Run], first: int)
 
 def _create_missing(store: Store, source: JournalSource, runs: dict[str, Run]) -> None:
     """Add the parent and a child for every split that trains to `runs`."""
-    entries: Iterable[Entry] = (source.parent, *map(source.child, source.started))
+    started = [i for i, split in enumerate(source.splits) if split in source.by_split]
+    entries: list[Entry] = [source.parent, *map(source.child, started)]
     missing = [entry for entry in entries if entry.spec not in runs]
     if not missing:
         return
     experiment = experiments.of_study(store, source.study, [source])
     for entry in missing:
         parent = None if entry.role == "variant" else runs[source.spec].info.run_id
-        run = experiments.create(store.client, experiment, entry, {LIVE: source.attempt}, parent)
+        tags = {**source.origin.tags, LIVE: source.attempt}
+        run = experiments.create(store.client, experiment, entry, tags, parent)
         params = [Param(key, value) for key, value in entry.params.items()]
         store.client.log_batch(run.info.run_id, params=params)
         runs[entry.spec] = run
@@ -299,38 +265,32 @@ class Board:
         self._bars: dict[str, tqdm[Any]] = {}
         self._said: dict[str, str] = {}
 
-    def close(self) -> None:
-        """Leave the bars as they are."""
-        for bar in self._bars.values():
-            bar.close()
-
     def show(self, sources: Iterable[JournalSource]) -> None:
         """Show the trainings that go on, and the end of those that were shown before."""
         for source in sources:
-            status = source.journal.status
+            status, key = source.journal.status, source.attempt
             running = status == journal.RUNNING
-            text = source.progress if running else f"{status}; {source.progress}"
-            if self._said.get(source.attempt, None if running else text) != text:
-                self._said[source.attempt] = text
-                if sys.stdout.isatty():
-                    self._draw(source)
-                else:
-                    self.say(f"{source.name}: {text}")
+            text = f"{source.name}: {'' if running else f'{status}; '}{source.progress}"
+            if self._said.get(key, "" if running else text) == text:
+                continue
+            self._said[key] = text
+            if not sys.stdout.isatty():
+                self.say(text)
+                continue
+            if key not in self._bars:
+                self._bars[key] = tqdm(total=source.epochs, bar_format=BAR, file=sys.stdout)
+                self._bars[key].start_t = source.journal.facts.started
+            self._bars[key].n = source.epoch
+            self._bars[key].set_description_str(text)
+            if not running:
+                self._bars[key].close()
 
     def say(self, text: str) -> None:
         """Print a line, above the bars."""
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
-    def _draw(self, source: JournalSource) -> None:
-        if source.attempt not in self._bars:
-            bar = tqdm(total=source.epochs, desc=source.name, unit="epoch", file=sys.stdout)
-            bar.start_t = source.journal.facts.started
-            self._bars[source.attempt] = bar
-        bar, status = self._bars[source.attempt], source.journal.status
-        bar.n = source.epoch
-        accuracy = source.accuracy
-        scored = "" if accuracy is None else f", {percent(accuracy)} validation accuracy"
-        bar.set_postfix_str(f"{status}, {source.models} models{scored}")
-        if status != journal.RUNNING:
+    def close(self) -> None:
+        """Leave the bars as they are."""
+        for bar in self._bars.values():
             bar.close()

@@ -176,7 +176,8 @@ def test_a_deleted_store_is_rebuilt_with_its_history_also_after_a_kill(
     root = history.root
     monkeypatch.chdir(root)
     before = by_outputs(history)
-    store.prepare(history.uri, Environment())  # closes what this process still has open
+    with store.opened(history.uri, Environment()):
+        pass  # closes what this process still has open
     (root / place.DATABASE).unlink()
     revisions = ["v1", "v0..HEAD", "aside"]
     arguments = [part for revision in revisions for part in ("--rev", revision)]

@@ -4,7 +4,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 from fabricate import Cache
 from shell import Run
@@ -106,6 +105,14 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return calls
 
 
+@pytest.mark.parametrize("port", ["0", "99999", "http"])
+def test_a_port_that_cannot_be(foldwise: Run, served: list[list[str]], port: str) -> None:
+    done = foldwise("ui", "--port", port)
+    assert done.status == 2
+    assert "Invalid value for '--port'" in done.err
+    assert served == []
+
+
 @pytest.mark.usefixtures("root")
 def test_the_ui_says_where_it_is_and_that_there_is_no_store(
     foldwise: Run, served: list[list[str]]
@@ -196,13 +203,7 @@ def test_a_report_needs_the_store_that_it_links_to(foldwise: Run) -> None:
 def test_a_report_links_the_current_runs(
     foldwise: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    runs = [
-        ("variant", "true", "tiny-plain", "1"),
-        ("variant", "false", "tiny-plain", "2"),
-        ("split", "true", "tiny-plain", "3"),
-    ]
-    table = pd.DataFrame(runs, columns=["role", "current", "variant", "run_id"])
-    monkeypatch.setattr("foldwise.tracking.experiments.table", lambda *asked, **more: table)
+    monkeypatch.setattr("foldwise.tracking.experiments.shown", lambda *_: {"tiny-plain": "1"})
     calls: list[dict[str, Any]] = []
 
     def write_report(studies: object, path: Path, **more: Any) -> None:

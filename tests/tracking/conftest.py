@@ -15,11 +15,29 @@ from servers import (
     running_postgres,
     running_proxy,
 )
-from stores import bare, empty_database, original, processes, project, tracked
+from stores import (
+    bare,
+    empty_database,
+    mirrored,
+    mirrored_once,
+    original,
+    processes,
+    project,
+    tracked,
+)
 
 from foldwise.tracking.summary import Summary
 
-__all__ = ["bare", "empty_database", "original", "processes", "project", "tracked"]
+__all__ = [
+    "bare",
+    "empty_database",
+    "mirrored",
+    "mirrored_once",
+    "original",
+    "processes",
+    "project",
+    "tracked",
+]
 
 
 @pytest.fixture

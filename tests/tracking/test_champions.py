@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fabricate
 import mlflow.pyfunc
 import numpy as np
 import pytest
@@ -19,8 +20,11 @@ from projects import Killed, Project, interrupt, raise_killed, run_of, runs_of, 
 from foldwise.core import git, paths
 from foldwise.core.environment import Environment
 from foldwise.core.errors import ConfigError, TrackingError
+from foldwise.evaluation import evaluate
 from foldwise.results import comparisons
 from foldwise.results.comparisons import Pair, Refused
+from foldwise.results.evaluations import write_evaluation
+from foldwise.results.runs import RunFolder, write_run
 from foldwise.statistics import Verdict
 from foldwise.tracking import champions, place, tracker
 from foldwise.tracking.summary import Summary
@@ -155,7 +159,6 @@ def test_who_takes_the_alias(case: str) -> None:
     before, merits, pairs, after = CASES[case]
     succession = champions.successor(before, A, merits, pairs)
     assert succession.variant == after
-    assert succession.first == (before is None and not succession.pair)
     assert not succession.pair or after in (succession.pair.a, succession.pair.b)
 
 
@@ -256,6 +259,36 @@ def test_the_champion_follows_the_primary_metric(
     assert f"Log-loss **{parent['log_loss']:.3f} nats**" in held.description
 
 
+def test_a_training_is_not_joined_with_the_scores_of_another(both: Project) -> None:
+    """`dvc repro train@…` alone, then `foldwise track`: the scores are of the training before."""
+    both.compare(dropout="Helps")
+    both.track()
+    scored = run_of(both, DROPOUT).info.run_id
+    made = fabricate.run(both.config.variant(DROPOUT), TINY, models=True, seed=9)
+    write_run(both.root / paths.run(DROPOUT), made)
+    notes = both.track().notes
+    evaluates = "metrics/tiny-dropout.json: made from another training than runs/tiny-dropout/"
+    assert notes[0].startswith(evaluates)
+    assert "`dvc repro evaluate@tiny-dropout`" in notes[0]
+    new = {
+        run.info.run_id: run
+        for run in runs_of(both)
+        if run.data.tags["variant"] == DROPOUT and run.data.tags["foldwise.current"] == "true"
+    }
+    assert scored not in new
+    for run in new.values():
+        assert not {"accuracy", "log_loss", "brier"} & run.data.metrics.keys()
+    assert "Helps" not in run_of(both, PLAIN).data.tags["mlflow.note.content"]
+    assert versions(both)[2].tags["verdict"] == "not compared"
+    write_evaluation(both.root, evaluate(RunFolder(both.root / paths.run(DROPOUT))))
+    (note, *_) = both.track().notes
+    assert note.startswith("comparisons/tiny.json: made from other metrics of tiny-dropout than")
+    both.compare(dropout="Helps")
+    assert both.track().notes == []
+    assert versions(both)[2].tags["verdict"] == "Helps"
+    assert "Helps" in run_of(both, PLAIN).data.tags["mlflow.note.content"]
+
+
 # --- by hand ----------------------------------------------------------------------------------
 
 
@@ -349,6 +382,70 @@ def test_an_experiment_in_the_workspace_takes_no_alias(checkout: Project) -> Non
     (version,) = versions(checkout)
     assert champion(checkout).version == version.version
     assert not {"experiment", "baseline_rev"} & set(version.tags)
+
+
+def hide_git(project: Project, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("PATH", str(project.root / "nowhere"))
+
+
+def damage_index(project: Project, patch: pytest.MonkeyPatch) -> None:
+    """`git rev-parse` still works, `git status` does not."""
+    (project.root / ".git/index").write_bytes(b"junk")
+
+
+@pytest.mark.parametrize("fault", [hide_git, damage_index])
+def test_where_git_cannot_say_it_nothing_is_clean(checkout: Project, fault: Any) -> None:
+    index = checkout.root / ".git/index"
+    content = index.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        fault(checkout, patch)
+        (note,) = checkout.track().notes
+        assert "git could not say whether there were uncommitted changes" in note
+        assert champion(checkout) is None
+        assert versions(checkout)[0].tags["dirty"] == "unknown"
+        with pytest.raises(TrackingError, match="`git status` works here, then `foldwise track`"):
+            promote(checkout, PLAIN)
+    index.write_bytes(content)
+    checkout.track()
+    (version,) = versions(checkout)
+    assert version.tags["dirty"] == "false"
+    assert champion(checkout).version == version.version
+
+
+def test_without_git_there_is_nothing_to_commit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_git(project, monkeypatch)
+    project.track()
+    assert holder(project) == PLAIN
+    assert "dirty" not in versions(project)[0].tags
+
+
+def test_the_reason_is_the_version_s_own(checkout: Project, original: Project) -> None:
+    """Not the experiment that ran last, which `dvc exp apply` would bring into the project."""
+    first, last = (Environment(experiment=name) for name in ("first-idea", "last-idea"))
+    checkout.track()
+    both = Project(checkout.root, original.config).only(PLAIN, DROPOUT)
+    tracker.track(both.config, both.root, first)
+    both.compare(dropout="Helps")
+    (note,) = tracker.track(both.config, both.root, last).notes
+    assert "it is of the DVC experiment first-idea; `dvc exp apply first-idea`" in note
+    assert "last-idea" not in note
+    assert holder(checkout) == PLAIN
+
+
+def test_an_experiment_does_not_decide_about_results_that_are_not_its_own(
+    checkout: Project, original: Project
+) -> None:
+    both = Project(checkout.root, original.config).only(PLAIN, DROPOUT)
+    both.track()
+    assert {version.tags["dirty"] for version in versions(both)} == {"false"}
+    both.compare(dropout="Helps")
+    (note,) = tracker.track(both.config, both.root, Environment(experiment="bold-idea")).notes
+    assert note.endswith("`foldwise track` outside of the DVC experiment bold-idea decides")
+    assert holder(both) == PLAIN
+    both.track()
+    assert holder(both) == DROPOUT
 
 
 def test_a_queued_experiment_is_registered_and_no_more(checkout: Project) -> None:

@@ -47,13 +47,15 @@ from foldwise.results import runs
 from foldwise.results.evaluations import read_evaluation, write_evaluation
 from foldwise.results.runs import RunFolder
 from foldwise.tracking import experiments, mirror, place, records, store, tracker
-from foldwise.tracking.summary import Summary, write_marker
+from foldwise.tracking.summary import Summary
 
 HERE = Environment()
 
 
-def table(project: Project, study: str | None = None) -> pd.DataFrame:
-    return experiments.table(project.uri, HERE, study)
+def table(project: Project) -> pd.DataFrame:
+    names = ("study", "variant", "split", records.CURRENT, records.OUTPUTS)
+    lines = [[run.data.tags.get(name, "") for name in names] for run in runs_of(project)]
+    return pd.DataFrame(lines, columns=["study", "variant", "split", "current", "outputs"])
 
 
 # --- what is there ----------------------------------------------------------------------------
@@ -174,17 +176,18 @@ def test_charts_are_shown_with_the_variant(tracked: tuple[Project, Summary]) -> 
     assert [file.path for file in found] == ["charts/curves.png"]
 
 
-def test_runs_table(tracked: tuple[Project, Summary]) -> None:
-    seen = table(tracked[0], "pictures")
-    assert sorted(seen["split"].fillna("")) == ["", "r0-f00", "r0-f01", "refit"]
-    assert set(seen["current"]) == {"true"}
+def test_the_runs_that_show_what_is_there_now(tracked: tuple[Project, Summary]) -> None:
+    project, _ = tracked
+    seen = experiments.shown(project.uri, HERE)
+    assert seen == {n: run_of(project, n).info.run_id for n in project.config.variants}
+    assert set(table(project)["current"]) == {"true"}
 
 
 def test_the_marker_has_no_ids_or_times(tracked: tuple[Project, Summary], tmp_path: Path) -> None:
     project, summary = tracked
     again = project.track()
     for path, said in ((tmp_path / "a", summary), (tmp_path / "b", again)):
-        write_marker(path, said)
+        said.write_marker(path)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert set(json.loads((tmp_path / "a").read_text())["runs"]) == set(project.config.variants)
 
@@ -552,11 +555,24 @@ def test_the_address_wins_over_the_own_store(tmp_path: Path) -> None:
     assert uri_at(tmp_path, "sqlite:///else/where.db") == f"sqlite:///{tmp_path}/else/where.db"
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("127.0.0.1:5000", "'127.0.0.1:5000'"),
+        ("me:secret@host:5000", r"'\*\*\*@host:5000'"),
+        ("a/b", "'a/b'"),
+    ],
+)
+def test_what_is_not_an_address(tmp_path: Path, address: str, shown: str) -> None:
+    with pytest.raises(TrackingError, match=f"^MLFLOW_TRACKING_URI: {shown} is not an address"):
+        uri_at(tmp_path, address)
+
+
 def test_no_connection_to_the_database_stays_open(project: Project) -> None:
     path = project.root / place.DATABASE
     project.track()
-    with store.reading(project.uri, HERE):
-        MlflowClient(project.uri).search_registered_models()
+    with store.opened(project.uri, HERE, write=False) as opened:
+        opened.client.search_registered_models()
     opened = {Path(file.path) for file in psutil.Process().open_files()}
     assert path not in opened
 
@@ -617,7 +633,7 @@ def test_ui_command(tmp_path: Path) -> None:
 
 def test_points_come_in_parts_and_again(project: Project) -> None:
     """More than a request takes; those that are there already stay as they are."""
-    points = [records.Point("curve", 1 / step, step, step) for step in range(1, 1102)]
+    points = [records.Point("curve", 1 / step, 7 * step, step) for step in range(1, 1102)]
     with store.opened(project.uri, HERE) as opened:
         run = opened.client.create_run("0").info.run_id
         opened.log_points(run, points[:1050])

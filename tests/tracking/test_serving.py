@@ -3,6 +3,7 @@
 The networks are really trained, so that what they answer is what the run has written down.
 """
 
+import io
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -243,6 +245,32 @@ def test_the_network_itself_can_be_loaded(store: Project) -> None:
     assert isinstance(network, torch.nn.Module)
     found = network(torch.from_numpy(X)).detach()
     np.testing.assert_allclose(model.predict(X), found, rtol=1e-6)
+
+
+def test_an_exported_network_is_in_evaluation_mode_for_good(store: Project) -> None:
+    """As docs/serving.md says; the same rows get the same answers, whatever is beside them."""
+    network = mlflow.pytorch.load_model(f"models:/tiny@{place.CHAMPION}")
+    X = torch.from_numpy(rows().X_test.astype(np.float32))
+    torch.testing.assert_close(network(X)[:2], network(X[:2]))
+    for change in (network.eval, network.train):
+        with pytest.raises(NotImplementedError):
+            change()
+
+
+def test_no_pickle_in_a_model_can_run_code(store: Project) -> None:
+    """The one that is there, of two example rows, has tensors in it and nothing else."""
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/tiny@{place.CHAMPION}"))
+    named = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert named == {"", ".json", ".pt2", ".py", ".txt", ".yaml"}
+    with zipfile.ZipFile(folder / "data/model.pt2") as archive:
+        records = {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
+    raw = {name for name in records if name.startswith("data/weights/weight_")}
+    pickles = [n for n in records.keys() - raw if zipfile.is_zipfile(io.BytesIO(records[n]))]
+    assert pickles == ["data/sample_inputs/model.pt"]
+    ((example,), _) = torch.load(io.BytesIO(records[pickles[0]]), weights_only=True)
+    assert example.shape == (2, 6)
+    for name in records.keys() - raw - {*pickles}:
+        assert records[name].isascii(), name
 
 
 def test_the_signature_has_names_and_shapes(store: Project) -> None:

@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,12 +12,12 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from projects import Project, charts
+from projects import Project
 
 from foldwise.core.errors import DamagedError, TrackingError
 from foldwise.reporting.png import png
 from foldwise.tracking import place, records, workshop
-from foldwise.tracking.models import Exporter
+from foldwise.tracking.models import export
 from foldwise.tracking.origin import Origin
 from foldwise.tracking.records import FolderSource
 
@@ -48,38 +49,32 @@ def sizes(folders: list[Path]) -> list[dict[str, int]]:
 
 @pytest.mark.parametrize("start", ["spawn", "forkserver"])
 def test_models_and_pictures_are_made_by_another_process(
-    project: Project, start: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, start: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(workshop, "START", start)
     source = one_source(project)
-    with workshop.opened() as opened:
-        opened.draw_with(drawn)
-        opened.order(source)
-        models, pictures = opened.models(source), opened.pictures(source)
+    with workshop.opened(drawn) as opened:
+        models = opened.models(source.folder.path)
+        pictures = opened.pictures(["tiny-plain"]).result()["tiny-plain"]
         assert pictures is not None
         assert (pictures / "own.png").read_text() == "tiny-plain"
         assert (pictures / "process.png").read_text() != str(os.getpid())
-        made = sizes(models.folders)
-        assert len(made) == len(source.splits)
-        here = Exporter(source.manifest, source.folder.weights, opened.folder / "template")
-        here.save(0, opened.folder / "0")
-        assert sizes([opened.folder / "0"]) == made[:1]
-        assert models.description["flavors"] == here.description["flavors"]
-        assert models.description["signature"] == here.description["signature"]
+        made = models.result()
+        assert len(made.folders) == len(source.splits)
+        here = export(source.folder.path, tmp_path / "here")
+        assert sizes(here.folders) == sizes(made.folders)
+        assert made.description["flavors"] == here.description["flavors"]
+        assert made.description["signature"] == here.description["signature"]
+    assert not opened.folder.exists()
 
 
-def test_what_is_drawn_with_changes(project: Project) -> None:
-    """As for one commit after the other."""
-    source = one_source(project)
-    with workshop.opened() as opened:
-        seen = []
-        for draw in (drawn, charts, None):
-            opened.draw_with(draw)
-            opened.order(source)
-            pictures = opened.pictures(source)
-            seen.append(sorted(path.name for path in pictures.iterdir()) if pictures else None)
-            opened.discard(source)
-    assert seen == [["own.png", "process.png"], ["curves.png"], None]
+def test_a_variant_without_pictures(project: Project) -> None:
+    with workshop.opened(nothing) as opened:
+        assert opened.pictures(["a", "b"]).result() == {"a": None, "b": None}
+
+
+def nothing(name: str) -> Mapping[str, bytes]:
+    return {}
 
 
 def test_charts_that_cannot_be_sent_are_an_error(project: Project) -> None:
@@ -87,18 +82,25 @@ def test_charts_that_cannot_be_sent_are_an_error(project: Project) -> None:
         project.track(charts=lambda name: {"a.png": name.encode()})
 
 
-def test_nothing_is_left_behind(project: Project) -> None:
-    with workshop.opened() as opened:
-        opened.draw_with(drawn)
-        source, folder = one_source(project), opened.folder
-        opened.order(source)
-        opened.models(source)
-        opened.pictures(source)
-        opened.discard(source)
-        opened.pool.submit(len, ()).result()  # the process does one thing after the other
-        assert list(folder.iterdir()) == []
-        opened.order(source)
-    assert not folder.exists()
+def test_models_go_as_soon_as_they_are_tracked(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large project would fill the folder for temporary files otherwise."""
+    finish, left = MlflowClient.set_terminated, []
+
+    def look(client: MlflowClient, run_id: str, *arguments: Any, **options: Any) -> None:
+        left.append(len([*opened_folder().glob("*/models/*")]))
+        finish(client, run_id, *arguments, **options)
+
+    def opened_folder() -> Path:
+        (folder,) = Path(tempfile.gettempdir()).glob("foldwise-*")
+        return folder
+
+    monkeypatch.setattr(tempfile, "tempdir", str(project.root))
+    monkeypatch.setattr(MlflowClient, "set_terminated", look)
+    project.track()
+    assert left == [6] * 6
+    assert list(project.root.glob("foldwise-*")) == []
 
 
 def damaged(name: str) -> Mapping[str, bytes]:

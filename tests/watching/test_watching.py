@@ -141,16 +141,16 @@ def train(root: Path) -> None:
 
     It records whatever it evaluates until it waits, and its end.
     """
-    check = training._check_finite
+    add = training._Reporter.add
 
-    def check_and_wait(loss: Tensor, chunk: training.Chunk, epoch: int) -> None:
-        check(loss, chunk, epoch)
+    def wait_and_add(reporter: training._Reporter, epoch: int, metrics: Tensor) -> None:
         if epoch > MIDDLE:
-            training.RECORD_SECONDS = math.inf
+            reporter._due = math.inf
             wait_for(Path(GO_ON).exists)
+        add(reporter, epoch, metrics)
 
     training.RECORD_SECONDS = 0
-    training._check_finite = check_and_wait
+    training._Reporter.add = wait_and_add
     forked.enter(root)
     os.environ.update(WORKERS)
     sys.argv = ["train.py", NAME]

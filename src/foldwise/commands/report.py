@@ -29,10 +29,8 @@ def run(
     from foldwise.tracking import experiments, place
 
     root, environment = Path.cwd(), Environment.read()
-    runs = experiments.table(place.store_uri(root, environment), environment=environment)
-    parents = runs[(runs["role"] == "variant") & (runs["current"] == "true")]
-    addresses = f"{ui.rstrip('/')}/#/runs/" + parents["run_id"]
-    links = dict(zip(parents["variant"], addresses, strict=True))
+    runs = experiments.shown(place.store_uri(root, environment), environment)
+    links = {variant: f"{ui.rstrip('/')}/#/runs/{run}" for variant, run in runs.items()}
     commit = git.ask(root, "describe", "--always", "--dirty") or None
     reporting.write_report(read_studies(config.load()), file, commit=commit, links=links)
     print(file)

@@ -68,13 +68,13 @@ def mirror() -> None:
     from foldwise.core import config, paths
     from foldwise.core.environment import Environment
     from foldwise.results.studies import stand_ins
-    from foldwise.tracking import summary, tracker
+    from foldwise.tracking import tracker
     from foldwise.wording.sentences import stand_in
 
     settings, root = config.load(), Path.cwd()
     charts = reporting.PngCharts(settings, root)
     done = tracker.track(settings, root, Environment.read(), charts)
-    summary.write_marker(paths.TRACKED, done)
+    done.write_marker(paths.TRACKED)
     print(done)
     if notice := stand_in(stand_ins(settings)):
         print(notice)

@@ -17,7 +17,9 @@ examples:
 
 
 def run(
-    port: Annotated[int, typer.Option(metavar="PORT", help="On 127.0.0.1.")] = 5000,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, metavar="PORT", help="On 127.0.0.1.")
+    ] = 5000,
     follow: Annotated[
         bool, typer.Option("--follow", help="Run `track --follow` at the same time.")
     ] = False,
@@ -36,7 +38,8 @@ def run(
             return
         from foldwise.tracking import store
 
-        store.prepare(uri, environment)  # or the server and the follower would both make it
+        with store.opened(uri, environment):  # or the server and the follower would both make it
+            pass
     if not place.is_built(uri):
         print("no MLflow store yet: `foldwise track` builds it from runs/", file=sys.stderr)
     print(f"http://127.0.0.1:{port}", file=sys.stderr, flush=True)

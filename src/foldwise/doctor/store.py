@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import pandas as pd
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus, Run
@@ -30,7 +29,7 @@ from foldwise.tracking import experiments, live, origin, place, records, store
 from foldwise.tracking.experiments import RUNNING, STUDY
 from foldwise.tracking.live import LIVE
 from foldwise.tracking.origin import BACKFILLED, Origin
-from foldwise.tracking.records import CREATED, OUTPUTS, FolderSource
+from foldwise.tracking.records import CURRENT, OUTPUTS, FolderSource
 
 DAY = 86_400  # seconds after which nobody writes a run any more, wherever it is
 
@@ -46,8 +45,8 @@ def examine(settings: Config, root: Path, environment: Environment, track: Fix) 
         if path is not None and _is_held(path):
             return [Finding(f"{uri}: a `track` is at work, so the store was not looked at; wait")]
         with store.opened(uri, environment) as opened:
-            table = experiments.table(uri, environment=environment)
-            state = State(settings, root, environment, uri, opened.client, sources, table, track)
+            runs = experiments.search(opened.client, experiments.studies(opened.client), "")
+            state = State(settings, root, environment, uri, opened.client, sources, runs, track)
             findings = [*state.unfinished(), *state.not_mirrored(), *state.without_results()]
         return findings + (_files(path) if path is not None else [])
     except TrackingError as error:
@@ -64,24 +63,24 @@ class State:
     uri: str
     client: MlflowClient
     sources: list[FolderSource]
-    table: pd.DataFrame
+    runs: list[Run]
     track: Fix
 
     def unfinished(self) -> Iterator[Finding]:
         """Runs that are RUNNING though nothing is at work on them, and no `track` will finish."""
         ours = {source.outputs for source in self.sources}
-        for run in self._with(status=RUNNING):
-            parent = run.data.tags.get(MLFLOW_PARENT_RUN_ID)
-            if run.data.tags.get(OUTPUTS) in ours or self._is_at_work(run):
-                continue
-            if parent and self.client.get_run(parent).info.status == RUNNING:
-                continue  # goes with its parent
-            tags, identity = run.data.tags, run.info.run_id
+        runs = {run.info.run_id: run for run in self.runs if run.info.status == RUNNING}
+        for identity, run in runs.items():
+            tags = run.data.tags
+            if not {LIVE, OUTPUTS} & tags.keys() or tags.get(OUTPUTS) in ours:
+                continue  # somebody's own, or `track` completes it
+            if tags.get(MLFLOW_PARENT_RUN_ID) in runs or self._is_at_work(run):
+                continue  # goes with its parent, if that goes
             text = (
-                f"{self.uri}: run {identity} of {tags.get('variant')} is RUNNING, and nothing is "
-                "at work on it; delete it with its children"
+                f"{self.uri}: run {identity} of {tags.get('variant', run.info.run_name)} is "
+                "RUNNING, and nothing is at work on it; delete it with its children"
             )
-            if BACKFILLED in tags:
+            if BACKFILLED in tags and "git_commit" in tags:
                 text += f" (or `foldwise track --rev {tags['git_commit'][:7]}` completes it)"
             yield Finding(text, functools.partial(_retire, self.uri, self.environment, identity))
 
@@ -99,7 +98,8 @@ class State:
         names = {source.name for source in self.sources}
         studies = {source.study for source in self.sources}
         for run in self._current():
-            name, study = run.data.tags["variant"], run.data.tags["study"]
+            name = run.data.tags.get("variant", str(run.info.run_name))
+            study = run.data.tags.get("study")
             if run.data.tags.get(OUTPUTS) in there:
                 continue
             text = f"{self.uri}: shows results of {name} as current that"
@@ -111,17 +111,11 @@ class State:
             elif self.uri == place.store_uri(self.root) or study in studies:  # its own, or shared
                 yield Finding(f"{text} the project no longer has; `foldwise track`", self.track)
 
-    def _with(self, **columns: str) -> list[Run]:
-        """The runs whose line in the table has these values."""
-        if self.table.empty:
-            return []
-        chosen = (self.table[list(columns)] == pd.Series(columns)).all(axis=1)
-        return [self.client.get_run(identity) for identity in self.table["run_id"][chosen]]
-
     def _current(self) -> list[Run]:
         """The variants' complete runs that the store shows as the project's own."""
-        runs = self._with(current="true", role="variant")
-        return [run for run in runs if run.info.status != RUNNING]
+        shown = {"role": "variant", CURRENT: "true"}.items()
+        runs = [run for run in self.runs if run.info.status != RUNNING]
+        return [run for run in runs if shown <= run.data.tags.items()]
 
     def _is_at_work(self, run: Run) -> bool:
         """Whether something may still be writing a run; where that cannot be known, for a day.
@@ -131,13 +125,13 @@ class State:
         elsewhere.
         """
         tags = run.data.tags
-        if time.time() - int(tags.get(CREATED, 0)) / 1e9 > DAY:
+        if time.time() - experiments.created(run) / 1e9 > DAY:
             return False
         if LIVE not in tags:
             return place.database(self.uri) is None
         if not live.is_of(tags[LIVE], self.root):
             return True
-        written = journal.read(self.root / paths.journal(tags["variant"]))
+        written = journal.read(self.root / paths.journal(tags.get("variant", "")))
         if written is None or written.status != journal.RUNNING:
             return False
         return tags[LIVE] == live.attempt(self.root, written.facts.started)

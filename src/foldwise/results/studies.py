@@ -82,6 +82,19 @@ def stale_results(config: Config, root: Path = Path()) -> list[str]:
     return lines
 
 
+def belongs(comparison: Comparison, root: Path) -> bool:
+    """Whether a comparison was made from the scores that are there, and these from their runs.
+
+    Raises:
+        DamagedError: a file is not what was written.
+    """
+    results = []
+    for name in comparison.metrics:
+        with suppress(MissingError):
+            results.append(read_result(root, name))
+    return not (_of_other_runs(results) or _of_other_scores(comparison, results))
+
+
 def _of_other_runs(results: Iterable[Result]) -> list[str]:
     return [result.stale for result in results if result.stale]
 

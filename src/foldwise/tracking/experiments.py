@@ -1,16 +1,14 @@
 """The experiments and runs of a store: made, found, deleted. An experiment is a study."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Experiment, LifecycleStage, Run, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from foldwise.core.environment import Environment
-from foldwise.tracking import place, store
+from foldwise.tracking import place, server, store
 from foldwise.tracking.records import CREATED, CURRENT, OUTPUTS, SPEC, Entry, FolderSource, Source
 from foldwise.tracking.store import Store
 
@@ -18,6 +16,7 @@ STUDY = "foldwise.study"  # tag of an experiment that is one
 KIND = "custom_model_development"  # the views that the MLflow UI gives it: runs, not traces
 PAGE = 1000
 RUNNING = "RUNNING"
+PRESENT = f"tags.role = 'variant' AND tags.`{CURRENT}` = 'true'"
 
 
 # --- experiments ------------------------------------------------------------------------------
@@ -29,13 +28,14 @@ def of_study(opened: Store, study: str, sources: Iterable[Source]) -> str:
     mine = [source for source in sources if source.study == study]
     editions = sorted({source.dataset.edition for source in mine})
     tags = {STUDY: study, "edition": ", ".join(editions), "mlflow.experimentKind": KIND}
-    experiment = client.get_experiment_by_name(study)
+    experiment = found(client, study)
     if experiment is None:
         with store.tolerating("RESOURCE_ALREADY_EXISTS"):
             client.create_experiment(study, f"{location}/{study}" if location else None, tags)
-        experiment = client.get_experiment_by_name(study)
-    assert experiment is not None  # made above
-    if experiment.lifecycle_stage == "deleted":
+        experiment = found(client, study)
+    if experiment is None:
+        raise server.trouble(opened.uri, f"does not have the experiment that it made: {study}")
+    if experiment.lifecycle_stage == LifecycleStage.DELETED:
         with store.tolerating("RESOURCE_DOES_NOT_EXIST"):
             client.restore_experiment(experiment.experiment_id)
     current = any(source.current for source in mine)
@@ -45,10 +45,23 @@ def of_study(opened: Store, study: str, sources: Iterable[Source]) -> str:
     return str(experiment.experiment_id)
 
 
-def studies(client: MlflowClient, study: str | None = None) -> list[str]:
-    """The ids of the experiments that are studies, or of one study's."""
-    experiments = [e for e in client.search_experiments(max_results=PAGE) if STUDY in e.tags]
-    return [str(e.experiment_id) for e in experiments if study in (None, e.name)]
+def found(client: MlflowClient, study: str) -> Experiment | None:
+    """A study's experiment: whatever it is called now, and deleted ones last."""
+    named = client.get_experiment_by_name(study)
+    tagged = client.search_experiments(ViewType.ALL, PAGE, f"tags.`{STUDY}` = '{study}'")
+    there = [each for each in (named, *tagged) if each and each.experiment_id]
+
+    def preference(experiment: Experiment) -> tuple[bool, bool, bool]:
+        deleted = experiment.lifecycle_stage == LifecycleStage.DELETED
+        return deleted, STUDY not in experiment.tags, experiment.name != study
+
+    return min(there, key=preference, default=None)
+
+
+def studies(client: MlflowClient) -> list[str]:
+    """The ids of the experiments that are studies."""
+    experiments = client.search_experiments(max_results=PAGE)
+    return [str(e.experiment_id) for e in experiments if STUDY in e.tags]
 
 
 # --- runs -------------------------------------------------------------------------------------
@@ -63,9 +76,15 @@ def create(
 
 
 def identity(entry: Entry, parent: str | None) -> dict[str, str]:
-    """The tags of a run that say what it is."""
+    """The tags of a run that say what it is, which never change."""
     tags = {**entry.tags, SPEC: entry.spec, "role": entry.role}
     return tags | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+
+
+def created(run: Run) -> int:
+    """When a run was made, for putting duplicates in order; 0 where nothing says it."""
+    said = run.data.tags.get(CREATED, "")
+    return int(said) if said.isdecimal() else 0
 
 
 def search(client: MlflowClient, experiments: Sequence[str], condition: str) -> list[Run]:
@@ -80,8 +99,8 @@ def search(client: MlflowClient, experiments: Sequence[str], condition: str) -> 
 
 
 def of_results(source: Source) -> str:
-    """The condition that all runs of these results meet."""
-    return f"tags.variant = '{source.name}' AND tags.`{OUTPUTS}` = '{source.outputs}'"
+    """The condition that all runs and models of these results meet."""
+    return f"tags.`{OUTPUTS}` = '{source.outputs}'"
 
 
 def of_parent(parent: str) -> str:
@@ -89,11 +108,32 @@ def of_parent(parent: str) -> str:
     return f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
 
 
+def models(client: MlflowClient, experiment: str, source: Source) -> set[str]:
+    """The ids of the models of these results."""
+    found = store.pages(
+        lambda token: client.search_logged_models(
+            [experiment], of_results(source), page_token=token
+        )
+    )
+    return {model.model_id for model in found}
+
+
+def models_shown(runs: Iterable[Run]) -> set[str]:
+    """The ids of the models that runs show."""
+    return {output.model_id for run in runs if run.outputs for output in run.outputs.model_outputs}
+
+
 def is_complete(client: MlflowClient, source: FolderSource) -> bool:
     """Whether a store has these results whole, each run once and none unfinished."""
-    runs = search(client, studies(client, source.study), of_results(source))
-    whole = len(runs) == 1 + len(source.splits)
-    return whole and all(run.info.status != RUNNING for run in runs)
+    experiment = found(client, source.study)
+    if experiment is None or experiment.lifecycle_stage == LifecycleStage.DELETED:
+        return False
+    identity = str(experiment.experiment_id)
+    runs = search(client, [identity], of_results(source))
+    specs = {run.data.tags.get(SPEC) for run in runs} - {None}
+    whole = len(runs) == 1 + len(source.splits) == len(specs)
+    finished = all(run.info.status != RUNNING for run in runs)
+    return whole and finished and models_shown(runs) <= models(client, identity, source)
 
 
 def retire(client: MlflowClient, run: Run) -> None:
@@ -107,21 +147,19 @@ def retire(client: MlflowClient, run: Run) -> None:
 
 
 def supersede(
-    client: MlflowClient, experiments: Sequence[str], valid: Iterable[str], waiting: Iterable[str]
+    client: MlflowClient,
+    experiments: Sequence[str],
+    valid: Collection[str],
+    waiting: Collection[str],
 ) -> int:
     """Mark results that the project no longer has as history; how many runs that were.
 
-    Args:
-        client: of the store.
-        experiments: ids.
-        valid: outputs that the project has.
-        waiting: variants without results, whose runs stay as they are.
+    Those of `valid` outputs stay, and those of `waiting` variants, which have no results now.
     """
-    valid, waiting, superseded = set(valid), set(waiting), 0
-    current = f"tags.role = 'variant' AND tags.`{CURRENT}` = 'true'"
-    for parent in search(client, experiments, current):
+    superseded = 0
+    for parent in search(client, experiments, PRESENT):
         tags = parent.data.tags
-        if tags.get(OUTPUTS) in valid or tags["variant"] in waiting:
+        if tags.get(OUTPUTS) in valid or tags.get("variant") in waiting:
             continue
         children = search(client, [parent.info.experiment_id], of_parent(parent.info.run_id))
         for run in (*children, parent):
@@ -130,28 +168,12 @@ def supersede(
     return superseded
 
 
-def table(uri: str, environment: Environment, study: str | None = None) -> pd.DataFrame:
-    """Every run of a store, or of one study: a line each, with its tags and latest metrics.
-
-    Columns: run_id, study, variant, role, split, status, current, spec, outputs, metrics.*.
+def shown(uri: str, environment: Environment) -> dict[str, str]:
+    """The ids of the runs that show the present results of variants, by variant.
 
     Raises:
         TrackingError: the store is not there, cannot be reached or read.
     """
-    with store.reading(uri, environment):
-        client = MlflowClient(uri)
-        return pd.DataFrame([_line(run) for run in search(client, studies(client, study), "")])
-
-
-def _line(run: Run) -> dict[str, Any]:
-    tags = run.data.tags
-    names = ("study", "variant", "role", "split")
-    return {
-        "run_id": run.info.run_id,
-        **{name: tags.get(name) for name in names},
-        "status": run.info.status,
-        "current": tags.get(CURRENT),
-        "spec": tags.get(SPEC),
-        "outputs": tags.get(OUTPUTS),
-        **{f"metrics.{key}": value for key, value in sorted(run.data.metrics.items())},
-    }
+    with store.opened(uri, environment, write=False) as opened:
+        runs = search(opened.client, studies(opened.client), PRESENT)
+    return {run.data.tags["variant"]: run.info.run_id for run in runs if "variant" in run.data.tags}

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from foldwise import journal
 from foldwise.core import paths
 from foldwise.tracking import experiments
-from foldwise.tracking.records import CREATED, OUTPUTS, SPEC
+from foldwise.tracking.records import OUTPUTS, SPEC
 from foldwise.tracking.summary import Summary
 
 LIVE = "foldwise.live"  # which training a run shows that has no outputs yet
@@ -33,8 +33,7 @@ def runs_of(client: MlflowClient, root: Path) -> list[Run]:
     """What the live view of this workspace has begun and nobody has taken over; oldest first."""
     begun = experiments.search(client, experiments.studies(client), f"tags.`{LIVE}` LIKE '%'")
     ours = [run for run in begun if is_of(run.data.tags[LIVE], root)]
-    left = [run for run in ours if OUTPUTS not in run.data.tags]
-    return sorted(left, key=lambda run: int(run.data.tags[CREATED]))
+    return sorted((run for run in ours if OUTPUTS not in run.data.tags), key=experiments.created)
 
 
 def showing(runs: Iterable[Run], attempt: str) -> dict[str, Run]:
@@ -42,18 +41,16 @@ def showing(runs: Iterable[Run], attempt: str) -> dict[str, Run]:
     shown: dict[str, Run] = {}
     for run in runs:
         if run.data.tags[LIVE] == attempt:
-            shown.setdefault(run.data.tags[SPEC], run)
+            shown.setdefault(run.data.tags.get(SPEC, ""), run)
     return shown
 
 
 def clear(client: MlflowClient, root: Path, summary: Summary) -> None:
     """Delete what the live view has of trainings that are over; those that go on stay."""
-    left = runs_of(client, root)
-    names = {run.data.tags["variant"] for run in left}
-    journals = [journal.read(root / paths.journal(name)) for name in names]
+    journals = [journal.read(path) for path in (root / paths.LIVE).glob("*.jsonl")]
     running = [found for found in journals if found and found.status == journal.RUNNING]
     alive = {attempt(root, found.facts.started) for found in running}
-    for run in left:
+    for run in runs_of(client, root):
         if run.data.tags[LIVE] not in alive:
             experiments.retire(client, run)
             summary.retired += 1

@@ -1,29 +1,18 @@
 """The address of a model → the model, ready to be asked."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import mlflow
 import mlflow.pyfunc
 import numpy as np
-from mlflow.exceptions import MlflowException
 
-from foldwise.core.environment import TRACKING, Environment
+from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
-from foldwise.tracking import place, store
+from foldwise.tracking import place, server, store
 from foldwise.tracking.predictor import Predictor
 
 
 def load(address: str, root: Path, environment: Environment) -> Predictor:
-    """A model that `track` has logged.
-
-    Args:
-        address: `models:/<study>@champion`, `runs:/<id>/model`, any other address that MLflow
-            knows, or a model's folder.
-        root: the project's root.
-        environment: where the store is.
+    """A model that `track` has logged, by an address that MLflow knows, or by its folder.
 
     Raises:
         TrackingError: there is none, or not one of foldwise.
@@ -31,26 +20,15 @@ def load(address: str, root: Path, environment: Environment) -> Predictor:
     if ":/" not in address:  # a folder: no store is asked
         return _predictor(address)
     uri = place.store_uri(root, environment)
-    with store.reading(uri, environment), _looked_up_at(uri):
-        return _predictor(address)
-
-
-@contextmanager
-def _looked_up_at(uri: str) -> Iterator[None]:
-    """Where MLflow looks addresses up: global, and kept in an environment variable."""
-    before = os.environ.get(TRACKING)
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # removes the variable
-        os.environ.update({} if before is None else {TRACKING: before})
+    with store.opened(uri, environment, write=False):
+        silence = server.trouble(uri, f"has not sent {address} in {server.LOAD_SECONDS} s")
+        return server.within(server.LOAD_SECONDS, lambda: _predictor(address), silence)
 
 
 def _predictor(address: str) -> Predictor:
     try:
         model = mlflow.pyfunc.load_model(address)
-    except MlflowException as error:
+    except Exception as error:  # of MLflow, of torch, of what a server sent
         raise TrackingError(
             f"{address}: {error}; the MLflow UI shows the models that there are, and `foldwise "
             "track` adds those of the results in runs/"

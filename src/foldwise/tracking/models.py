@@ -27,8 +27,9 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from foldwise.core.errors import TrackingError
 from foldwise.datasets.prepared import Meta
 from foldwise.engine import learners
-from foldwise.results.runs import Manifest
+from foldwise.results.runs import Manifest, RunFolder
 from foldwise.tracking.served import LARGEST_PIXEL
+from foldwise.tracking.workshop import Models
 
 PT2 = Path("data/model.pt2")  # where MLflow's PyTorch flavour keeps and looks for it
 CODE = "code"
@@ -36,58 +37,66 @@ LOADER = "foldwise_served"  # served.py as a module of its own
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas")
 
 
-class Exporter:
-    """Writes model folders for the networks of one variant.
+def export(run: Path, folder: Path) -> Models:
+    """Write a model folder for each network of a run folder, into `folder`."""
+    made = RunFolder(run)
+    network = partial(learners.network, made.manifest, made.weights)
+    template = folder / "template"
+    description = _save_template(template, network(0), made.manifest)
+    folders = [folder / str(index) for index in range(len(made.manifest.splits))]
+    for index, model in enumerate(folders):
+        shutil.copytree(template, model)
+        _write_weights(template / PT2, model / PT2, network(index).state_dict())
+    return Models(folders, description)
 
-    Args:
-        manifest: of the variant's run.
-        weights: name → (S, ...), as its run folder has them.
-        template: where the exported network goes; not there yet.
 
-    Attributes:
-        description: the MLmodel of every network, without the ids of model and run.
+def _save_template(folder: Path, network: torch.nn.Module, manifest: Manifest) -> dict[str, Any]:
+    """Export a network through MLflow, with our own loader for `mlflow.pyfunc`; its MLmodel."""
+    dataset = manifest.dataset
+    known = {"class_names", "feature_names", "dtype", "synthetic"}
+    facts = dataset.model_dump(mode="json", include=known)
+    mlflow.pytorch.save_model(
+        network,
+        folder,
+        signature=signature(dataset),
+        input_example=_example(network, dataset),
+        pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+        serialization_format="pt2",
+        metadata={**facts, "variant": manifest.variant.name},
+    )
+    (folder / CODE).mkdir()
+    shutil.copyfile(Path(__file__).with_name("served.py"), folder / CODE / f"{LOADER}.py")
+    model = Model.load(folder)
+    environment = model.flavors[pyfunc.FLAVOR_NAME][pyfunc.ENV]
+    pyfunc.add_to_model(
+        model,
+        loader_module=LOADER,
+        code=CODE,
+        conda_env=environment[pyfunc.EnvType.CONDA],
+        python_env=environment[pyfunc.EnvType.VIRTUALENV],
+    )
+    described: dict[str, Any] = model.to_dict()
+    return described
+
+
+def _write_weights(template: Path, path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """The same program with other parameters and buffers.
+
+    `torch.export.save` leaves a zip that keeps each tensor raw, as laid out in
+    https://docs.pytorch.org/docs/stable/user_guide/torch_compiler/export/pt2_archive.html.
     """
-
-    def __init__(self, manifest: Manifest, weights: Mapping[str, np.ndarray], template: Path):
-        self._network = partial(learners.network, manifest, weights)
-        self._template = template
-        self._save_template(manifest.dataset, manifest.variant.name)
-        self._archive = Archive(self._template / PT2)
-        self.description: dict[str, Any] = self._describe().to_dict()
-
-    def save(self, index: int, folder: Path) -> None:
-        """Write the model folder of one network; its MLmodel is still the template's."""
-        shutil.copytree(self._template, folder)
-        self._archive.write(folder / PT2, self._network(index).state_dict())
-
-    def _save_template(self, dataset: Meta, variant: str) -> None:
-        known = {"class_names", "feature_names", "dtype", "synthetic"}
-        facts = dataset.model_dump(mode="json", include=known)
-        mlflow.pytorch.save_model(
-            self._network(0),
-            self._template,
-            signature=signature(dataset),
-            input_example=_example(self._network(0), dataset),
-            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
-            serialization_format="pt2",
-            metadata={**facts, "variant": variant},
-        )
-        (self._template / CODE).mkdir()
-        served = Path(__file__).with_name("served.py")
-        shutil.copyfile(served, self._template / CODE / f"{LOADER}.py")
-
-    def _describe(self) -> Model:
-        """MLmodel of the template, with our own loader for `mlflow.pyfunc`."""
-        model = Model.load(self._template)
-        environment = model.flavors[pyfunc.FLAVOR_NAME][pyfunc.ENV]
-        pyfunc.add_to_model(
-            model,
-            loader_module=LOADER,
-            code=CODE,
-            conda_env=environment[pyfunc.EnvType.CONDA],
-            python_env=environment[pyfunc.EnvType.VIRTUALENV],
-        )
-        return model
+    with zipfile.ZipFile(template) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    config = next(name for name in records if name.endswith("_weights_config.json"))
+    for name, entry in json.loads(records[config])["config"].items():
+        place = f"{config.rpartition('/')[0]}/{entry['path_name']}"
+        content = state[name].detach().contiguous().numpy().tobytes()
+        if len(content) != len(records[place]):
+            raise TrackingError(f"{path}: '{name}' is not of the exported network's shape")
+        records[place] = content
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
 
 
 def _example(network: torch.nn.Module, dataset: Meta) -> np.ndarray:
@@ -112,30 +121,3 @@ def signature(dataset: Meta) -> ModelSignature:
     rows = TensorSpec(np.dtype(np.float32), (-1, *dataset.shape), dataset.name)
     classes = Schema([ColSpec(DataType.float, name) for name in dataset.class_names])
     return ModelSignature(Schema([rows]), classes)
-
-
-class Archive:
-    """An exported program as torch.export.save leaves it: a zip that keeps each tensor raw.
-
-    Layout: https://docs.pytorch.org/docs/stable/user_guide/torch_compiler/export/pt2_archive.html
-    """
-
-    def __init__(self, path: Path):
-        with zipfile.ZipFile(path) as archive:
-            self._records = {name: archive.read(name) for name in archive.namelist()}
-        config = next(name for name in self._records if name.endswith("_weights_config.json"))
-        entries = json.loads(self._records[config])["config"]
-        folder = config.rsplit("/", 1)[0]
-        self._places = {name: f"{folder}/{entry['path_name']}" for name, entry in entries.items()}
-
-    def write(self, path: Path, state: Mapping[str, torch.Tensor]) -> None:
-        """The same program with other parameters and buffers."""
-        records = dict(self._records)
-        for name, place in self._places.items():
-            content = state[name].detach().contiguous().numpy().tobytes()
-            if len(content) != len(records[place]):
-                raise TrackingError(f"{path}: '{name}' is not of the exported network's shape")
-            records[place] = content
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in records.items():
-                archive.writestr(zipfile.ZipInfo(name), content)

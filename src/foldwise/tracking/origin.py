@@ -6,43 +6,36 @@ from pathlib import Path
 
 from foldwise.core import git
 from foldwise.core.environment import Environment
+from foldwise.core.errors import GitError
 
+UNKNOWN = "unknown"  # value of the tag `dirty` where git could not say
 BACKFILLED = "foldwise.backfilled"  # tag of runs whose results came from a commit
 RESULTS = ("dvc.lock", "metrics", "comparisons", "plots", "reports", "dvc_plots")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where tracked results come from.
+    """Where tracked results come from."""
 
-    Attributes:
-        user: who tracked them.
-        command: with what.
-        commit: "" where there is no git.
-        dirty: whether there were uncommitted changes, other than to results.
-        experiment: of DVC; "" for none.
-        baseline_rev: the commit that it started from.
-        backfilled: whether they are of a commit, and not of a workspace.
-    """
-
-    user: str
-    command: str
-    commit: str = ""
-    dirty: bool = False
-    experiment: str = ""
-    baseline_rev: str = ""
-    backfilled: bool = False
+    user: str  # who tracked them
+    command: str  # with what
+    commit: str = ""  # none where there is no git
+    dirty: bool | None = False  # with uncommitted changes, other than to results; None: not known
+    experiment: str = ""  # of DVC
+    baseline_rev: str = ""  # the commit that it started from
+    backfilled: bool = False  # of a commit, not of a workspace
 
     @property
     def tags(self) -> dict[str, str]:
         """As MLflow's tags; what is not known is left out."""
+        dirty = UNKNOWN if self.dirty is None else str(self.dirty).lower()
         tags = {
             "mlflow.user": self.user,
             "mlflow.source.name": self.command,
             "mlflow.source.type": "LOCAL",
             "mlflow.source.git.commit": self.commit,
             "git_commit": self.commit,
-            "dirty": str(self.dirty).lower() if self.commit else "",
+            "dirty": dirty if self.commit or self.dirty is None else "",
             "experiment": self.experiment,
             "baseline_rev": self.baseline_rev,
             BACKFILLED: "true" if self.backfilled else "",
@@ -51,15 +44,20 @@ class Origin:
 
 
 def of_workspace(root: Path, environment: Environment) -> Origin:
-    """The origin of what lies in a workspace."""
-    commit = git.ask(root, "rev-parse", "HEAD")
-    excluded = [f":(exclude){path}" for path in RESULTS]
-    changes = git.ask(root, "status", "--porcelain", "--", ".", *excluded) if commit else ""
+    """The origin of what lies in a workspace; its root is absolute."""
+    commit, dirty = "", None
+    try:
+        commit = git.run(root, "rev-parse", "HEAD").strip()
+        excluded = [f":(exclude){path}" for path in RESULTS]
+        dirty = bool(git.run(root, "status", "--porcelain", "--", ".", *excluded))
+    except GitError:
+        if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+            dirty = False  # without git there is nothing that could be committed
     return Origin(
         user=user(),
         command="foldwise track",
         commit=commit,
-        dirty=bool(changes),
+        dirty=dirty,
         experiment=environment.experiment,
         baseline_rev=environment.baseline_rev,
     )

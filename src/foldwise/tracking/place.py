@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from foldwise.core import paths
-from foldwise.core.environment import Environment
+from foldwise.core.environment import TRACKING, Environment
 from foldwise.core.errors import TrackingError, masked
 
 DATABASE = "mlflow.db"
@@ -20,7 +20,7 @@ def store_uri(root: Path, environment: Environment | None = None) -> str:
     """MLFLOW_TRACKING_URI, or the project's own SQLite database; never relative.
 
     Raises:
-        TrackingError: the project's path has a character that a database address cannot have.
+        TrackingError: it is not an address, or has a character that a database's cannot have.
     """
     root = paths.home(root)
     uri = environment.tracking_uri if environment else ""
@@ -28,6 +28,12 @@ def store_uri(root: Path, environment: Environment | None = None) -> str:
         return _sqlite(root / DATABASE)
     if uri.startswith(SQLITE):
         return _sqlite(root / uri.removeprefix(SQLITE))
+    if "://" not in uri and not uri.startswith("databricks"):
+        said = shown(f"http://{uri}").removeprefix("http://")
+        raise TrackingError(
+            f"{TRACKING}: '{said}' is not an address; that of a server is like "
+            "http://127.0.0.1:5000, that of a database like sqlite:///mlflow.db"
+        )
     return uri
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -22,8 +22,9 @@ from foldwise.datasets.prepared import Meta
 from foldwise.metrics import METRICS
 from foldwise.numerics.split import split_name
 from foldwise.results.comparisons import Comparison, read_comparison
-from foldwise.results.evaluations import Evaluation, Metrics, read_evaluation
+from foldwise.results.evaluations import SPLIT, Evaluation, Metrics, Result, read_evaluation
 from foldwise.results.runs import CURVES, Facts, Manifest, Place, RunFolder, is_refit
+from foldwise.results.studies import belongs
 from foldwise.tracking.origin import Origin
 from foldwise.wording import notes
 
@@ -33,51 +34,34 @@ NOTE = "mlflow.note.content"
 LONGEST = 500  # characters of a parameter
 LONGEST_NOTE = 7500  # MLflow takes 8000 in a tag
 FINALS = ("accuracy", "log_loss", "brier", "test_accuracy")  # of a split, before its curves
-Role = Literal["variant", "split"]
 Content = TypeVar("Content")
 
 
-@dataclass(frozen=True)
-class Point:
-    """One value of a curve; `time` in milliseconds."""
+class Point(NamedTuple):
+    """One value of a curve; `time` in milliseconds. The order of fields is that of MLflow."""
 
     key: str
     value: float
-    step: int
     time: int
+    step: int
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One MLflow run as it has to be.
+    """One MLflow run as it has to be; times in milliseconds."""
 
-    Attributes:
-        name: of the variant, or of the split.
-        role: "variant" for the parent, "split" for its children.
-        spec: digest of what was asked for.
-        outputs: digest of what came out.
-        started: milliseconds.
-        finished: milliseconds.
-        status: FINISHED or FAILED.
-        tags: fixed when the run is created.
-        params: likewise.
-        facts: metrics that are logged once: machine facts.
-        finals: final metrics; they may be revised when the evaluation changes.
-        note: Markdown, revised likewise.
-    """
-
-    name: str
-    role: Role
-    spec: str
-    outputs: str
+    name: str  # of the variant, or of the split
+    role: Literal["variant", "split"]  # the parent, or one of its children
+    spec: str  # digest of what was asked for
+    outputs: str  # digest of what came out
     started: int
     finished: int
-    status: str
-    tags: dict[str, str]
+    status: str  # FINISHED or FAILED
+    tags: dict[str, str]  # what it is and where it was made; fixed, as are params
     params: dict[str, str]
-    facts: dict[str, float] = field(default_factory=dict)
-    finals: dict[str, float] = field(default_factory=dict)
-    note: str = ""
+    facts: dict[str, float] = field(default_factory=dict)  # metrics that are logged once
+    finals: dict[str, float] = field(default_factory=dict)  # metrics that may be revised
+    note: str = ""  # Markdown, may be revised
 
     @property
     def summary(self) -> str:
@@ -87,15 +71,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Source(ABC):
-    """What the MLflow runs of one variant are made from: the parent, and a child per split.
+    """What the MLflow runs of one variant are made from: the parent, and a child per split."""
 
-    Attributes:
-        root: the folder of the project, or of a queued experiment.
-        manifest: of the variant's run.
-        origin: who tracks it, from which commit.
-    """
-
-    root: Path
+    root: Path  # the folder of the project, or of a queued experiment
     manifest: Manifest
     origin: Origin
 
@@ -116,9 +94,10 @@ class Source(ABC):
     def note(self) -> str:
         """The parent's description in Markdown."""
 
+    @property
     @abstractmethod
-    def times(self, index: int) -> tuple[float, float]:
-        """When a split's training began and ended, Unix time in seconds."""
+    def history(self) -> pd.DataFrame:
+        """The curves, as a run has them, and `finished`: when each epoch was; epoch 0 the start."""
 
     @property
     def evaluation(self) -> Evaluation | None:
@@ -160,39 +139,67 @@ class Source(ABC):
     @cached_property
     def parent(self) -> Entry:
         """The run of the variant."""
-        facts = self.facts
+        facts, reason = self.facts, self.manifest.reason
+        finished = facts.finished or facts.started
+        known = facts.model_dump(
+            include={"device", "workers", "threads"}, exclude_unset=True, exclude_none=True
+        )
+        machine = {"duration_seconds": finished - facts.started}
+        if facts.peak_memory_bytes is not None:
+            machine["peak_memory_mib"] = round(facts.peak_memory_bytes / 2**20, 1)
         return Entry(
             name=self.name,
             role="variant",
             spec=self.spec,
             outputs=self.outputs,
             started=milliseconds(facts.started),
-            finished=milliseconds(facts.finished or facts.started),
+            finished=milliseconds(finished),
             status="FINISHED" if self.manifest.complete else "FAILED",
-            tags=self._tags | self._machine_tags(),
+            tags={
+                **self._tags,
+                **{name: str(value) for name, value in known.items()},
+                **({"reason": reason[:LONGEST]} if reason else {}),
+            },
             params=self._params,
-            facts=_machine_metrics(facts),
+            facts=machine,
             finals=_aggregates(self.evaluation.metrics) if self.evaluation else {},
             note=self.note[:LONGEST_NOTE],
         )
 
     def child(self, index: int) -> Entry:
         """The run of one split."""
-        repeat, fold = self.splits[index]
+        repeat, fold = place = self.splits[index]
         started, finished = self.times(index)
         name = split_name(repeat, fold)
         return Entry(
             name=name,
             role="split",
-            spec=files.digest({**self._identity, "split": [repeat, fold]}),
+            spec=files.digest({**self._identity, "split": place}),
             outputs=self.outputs,
             started=milliseconds(started),
             finished=milliseconds(finished),
             status="FINISHED",
             tags=self._tags | {"split": name, "repeat": str(repeat), "fold": str(fold)},
             params=self._params,
-            finals=self._finals((repeat, fold)),
+            finals=_numbers(self._scores.get(place, {})),
         )
+
+    def times(self, index: int) -> tuple[float, float]:
+        """When a split's training began and ended, Unix time in seconds.
+
+        An older foldwise did not write the start: it is then one mean epoch before the first's end.
+        """
+        table = self.by_split[self.splits[index]]
+        finished = table["finished"].tolist()
+        if table["epoch"].iloc[0] > 0:
+            epoch = (finished[-1] - finished[0]) / max(len(finished) - 1, 1)
+            finished.insert(0, max(self.facts.started, finished[0] - epoch))
+        return finished[0], finished[-1]
+
+    @cached_property
+    def by_split(self) -> dict[Any, pd.DataFrame]:
+        """The history of each split that has one."""
+        return dict(iter(self.history.groupby(SPLIT)))
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -219,7 +226,6 @@ class Source(ABC):
     def _tags(self) -> dict[str, str]:
         data = self.dataset
         return {
-            **self.origin.tags,
             "study": self.study,
             "variant": self.name,
             "dataset": data.name,
@@ -228,35 +234,20 @@ class Source(ABC):
             "foldwise.data": data.digest,
         }
 
-    def _machine_tags(self) -> dict[str, str]:
-        known = self.facts.model_dump(
-            include={"device", "workers", "threads"}, exclude_unset=True, exclude_none=True
-        )
-        reason = self.manifest.reason
-        tags = {name: str(value) for name, value in known.items()}
-        return tags | ({"reason": reason[:LONGEST]} if reason else {})
-
     @cached_property
-    def _scores(self) -> dict[Place, dict[str, float]]:
-        """The final metrics of each split of the folds."""
+    def _scores(self) -> Mapping[Place, Mapping[str, float]]:
+        """The final metrics of each split: of held-out rows, and of test rows by the refit."""
         if self.evaluation is None:
             return {}
-        table, primary = self.evaluation.scores, METRICS[self.evaluation.metrics.metric]
+        table, metrics = self.evaluation.scores, self.evaluation.metrics
+        primary = METRICS[metrics.metric]
         more = () if primary.pooled else (primary.name,)  # shares of a pooled one are no scores
         names = [name for name in dict.fromkeys(FINALS + more) if name in table.columns]
-        splits = zip(table["repeat"].tolist(), table["fold"].tolist(), strict=True)
-        lines = table[names].to_numpy(dtype=float).tolist()
-        return {
-            split: dict(zip(names, line, strict=True))
-            for split, line in zip(splits, lines, strict=True)
-        }
-
-    def _finals(self, split: Place) -> dict[str, float]:
-        scores: Mapping[str, Any] = self._scores.get(split, {})
-        test = self.evaluation.metrics.test if self.evaluation else None
-        if is_refit(split) and test is not None:
-            scores = {"test_accuracy": test.refit_accuracy}
-        return {name: float(value) for name, value in scores.items() if _is_number(value)}
+        scores: dict[Any, Any] = table.set_index(SPLIT)[names].to_dict("index")
+        if metrics.test:
+            of_refit = {"test_accuracy": metrics.test.refit_accuracy}
+            scores |= {split: of_refit for split in self.splits if is_refit(split)}
+        return scores
 
 
 @dataclass(frozen=True)
@@ -280,13 +271,19 @@ class FolderSource(Source):
 
     @cached_property
     def evaluation(self) -> Evaluation | None:
-        """How well it did; None where it is not evaluated yet."""
-        return self._read(lambda: read_evaluation(self.root, self.name))
+        """How well it did; None where it is not evaluated yet, but perhaps another training."""
+        made = self._read(lambda: read_evaluation(self.root, self.name))
+        return None if made and Result(made, self.folder).stale else made
 
     @cached_property
     def comparison(self) -> Comparison | None:
-        """The comparisons of its study; None where there are none yet."""
-        return self._read(lambda: read_comparison(self.root, self.study))
+        """The comparisons of its study; None where there are none of these scores yet."""
+
+        def belonging() -> Comparison | None:
+            made = read_comparison(self.root, self.study)
+            return made if belongs(made, self.root) else None
+
+        return self._read(belonging)
 
     @cached_property
     def note(self) -> str:
@@ -294,47 +291,14 @@ class FolderSource(Source):
         metrics = self.evaluation.metrics if self.evaluation else None
         return notes.run(self.manifest, metrics, self.comparison)
 
-    def times(self, index: int) -> tuple[float, float]:
-        """When a split's training began and ended; an older foldwise did not write its start.
-
-        It is then one mean epoch before the end of the first.
-        """
-        table = self._by_split[self.splits[index]]
-        first, last = float(table["finished"].min()), float(table["finished"].max())
-        epoch = (last - first) / max(len(table) - 1, 1)
-        likely = max(self.facts.started, first - epoch)
-        return self._begun.get(self.splits[index], likely), last
-
-    def curves(self, index: int) -> list[Point]:
-        """Every finite value of every epoch of one split, at the time when it was reached."""
-        table = self._by_split[self.splits[index]]
-        times = (table["finished"] * 1000).round().astype("int64").tolist()
-        steps = table["epoch"].astype("int64").tolist()
-        return [
-            Point(key, value, step, time)
-            for key in CURVES
-            for value, step, time in zip(table[key].tolist(), steps, times, strict=True)
-            if math.isfinite(value)
-        ]
-
     @cached_property
-    def _begun(self) -> dict[Place, float]:
-        """When each split's training began; empty for a run of an older foldwise."""
-        reached = self.folder.timeline
-        rows = reached[reached["epoch"] == 0]
-        columns = (rows[name].tolist() for name in ("repeat", "fold", "finished"))
-        return {(repeat, fold): begun for repeat, fold, begun in zip(*columns, strict=True)}
-
-    @cached_property
-    def _by_split(self) -> dict[Place, pd.DataFrame]:
-        """The history of each split, with the times when its epochs were finished."""
-        keys = ["repeat", "fold", "epoch"]
-        times = self.folder.timeline[[*keys, "finished"]]
-        table = self.folder.history.merge(times, on=keys, how="left").sort_values(keys)
+    def history(self) -> pd.DataFrame:
+        """The run's history, with its timeline."""
+        timeline, keys = self.folder.timeline, [*SPLIT, "epoch"]
+        times = timeline[[*keys, "finished"]]
+        table = self.folder.history.merge(times, on=keys, how="left")
         table["finished"] = table["finished"].fillna(self.facts.finished)
-        splits = zip(table["repeat"].tolist(), table["fold"].tolist(), strict=True)
-        groups = table.groupby(["repeat", "fold"])
-        return {split: groups.get_group(split) for split in set(splits)}
+        return pd.concat([times[times["epoch"] == 0], table]).sort_values(keys)
 
     def _read(self, read: Callable[[], Content]) -> Content | None:
         """What is written; None where it is not there, or a commit has it in an older form."""
@@ -358,7 +322,16 @@ def read(root: Path, name: str, origin: Origin) -> FolderSource | None:
     return FolderSource(root, folder.manifest, origin) if folder.exists else None
 
 
-# --- helpers ----------------------------------------------------------------------------------
+def points(table: pd.DataFrame) -> list[Point]:
+    """Every finite value of the curves in a history, at the time when it was reached."""
+    times = (table["finished"] * 1000).round().astype("int64").tolist()
+    steps = table["epoch"].astype("int64").tolist()
+    return [
+        Point(key, value, time, step)
+        for key in CURVES
+        for value, time, step in zip(table[key].tolist(), times, steps, strict=True)
+        if math.isfinite(value)
+    ]
 
 
 def milliseconds(seconds: float) -> int:
@@ -371,25 +344,18 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _machine_metrics(facts: Facts) -> dict[str, float]:
-    metrics = {"duration_seconds": (facts.finished or facts.started) - facts.started}
-    if facts.peak_memory_bytes is not None:
-        metrics["peak_memory_mib"] = round(facts.peak_memory_bytes / 2**20, 1)
-    return metrics
-
-
 def _aggregates(metrics: Metrics) -> dict[str, float]:
     """The numbers of metrics/<variant>.json; a mean goes by the name of what it is of."""
     flat = trees.flattened(metrics.model_dump(mode="json", exclude_none=True), "_")
-    numbers = {name: float(value) for name, value in flat.items() if _is_number(value)}
-    return {_key(name.removesuffix("_mean")): value for name, value in numbers.items()}
+    # MLflow takes few characters in a metric's name.
+    names = {name: re.sub(r"[^\w\-. /:]", "_", name, flags=re.ASCII) for name in flat}
+    return _numbers({names[name].removesuffix("_mean"): value for name, value in flat.items()})
 
 
-def _key(name: str) -> str:
-    """A name that MLflow takes for a metric."""
-    return re.sub(r"[^A-Za-z0-9_\-. /:]", "_", name)
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+def _numbers(tree: Mapping[str, Any]) -> dict[str, float]:
+    """What is a finite number."""
+    return {
+        name: float(value)
+        for name, value in tree.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }

@@ -4,18 +4,25 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
 
 import requests
+from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from foldwise.core.environment import Environment
-from foldwise.core.errors import TrackingError
+from foldwise.core.errors import FoldwiseError, TrackingError
 from foldwise.tracking.place import SAFE, shown
 
 PROBE_SECONDS = 12  # name look-up, connections, both attempts: a dead server is known within them
+CALL_SECONDS = 60  # for a request with all its attempts, whatever the server does meanwhile
+LOAD_SECONDS = 600  # for a model
+BYTES_PER_SECOND = 100_000  # of an upload, at least
 PROBED = "/api/2.0/mlflow/experiments/search"  # /health knows neither database nor password
 PATIENCE = {  # MLflow's own defaults retry a dead server for four minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -30,6 +37,7 @@ ACCESS = (
 )
 ADDRESS = "start it, or correct or unset MLFLOW_TRACKING_URI"
 DENIED = (requests.codes.unauthorized, requests.codes.forbidden)
+Given = TypeVar("Given")
 
 
 def is_server(uri: str) -> bool:
@@ -44,20 +52,72 @@ def probe(uri: str) -> None:
         TrackingError: no sensible answer within `PROBE_SECONDS`.
     """
     silence = f"does not answer within {PROBE_SECONDS} s: {ADDRESS}"
-    problem = _within(PROBE_SECONDS, lambda: _problem(uri), silence)
-    if problem:
-        raise TrackingError(f"tracking server {shown(uri)} {problem}; {SAFE}")
+    if problem := within(PROBE_SECONDS, lambda: _problem(uri), trouble(uri, silence)):
+        raise trouble(uri, problem)
 
 
 def failure(uri: str, error: Exception) -> TrackingError | None:
     """What a server's failure midway means; None where the error says it best itself."""
     if _status(error) in DENIED:
-        reason = f"refuses access ({_last(error)}): {ACCESS}"
-    elif re.match(r"API request to \S+ failed with (timeout )?exception", str(error)):
-        reason = f"stopped answering ({_last(error)})"
-    else:
-        return None
-    return TrackingError(f"tracking server {shown(uri)} {reason}; {SAFE}")
+        return trouble(uri, f"refuses access ({_last(error)}): {ACCESS}")
+    if re.match(r"API request to \S+ failed with (timeout )?exception", str(error)):
+        return trouble(uri, f"stopped answering ({_last(error)})")
+    return None
+
+
+def trouble(uri: str, problem: str) -> TrackingError:
+    """The error for a server that has a problem."""
+    return TrackingError(f"tracking server {shown(uri)} {problem}; {SAFE}")
+
+
+class Patient:
+    """MLflow's client for a server: every call ends in time, and an answer is one of MLflow's."""
+
+    def __init__(self, uri: str):
+        self._uri, self._client = uri, MlflowClient(uri)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            seconds = max(CALL_SECONDS, 2 * MLFLOW_HTTP_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]
+            if name.endswith("_artifacts"):
+                files = Path(arguments[1]).rglob("*")
+                seconds += sum(file.stat().st_size for file in files) / BYTES_PER_SECOND
+            silence = trouble(self._uri, f"stopped answering ({name} took {seconds:.0f} s)")
+            try:
+                return within(seconds, lambda: method(*arguments, **options), silence)
+            except Exception as error:
+                of_connection = isinstance(error, OSError) and not isinstance(error, ValueError)
+                if of_connection or isinstance(error, FoldwiseError | MlflowException):
+                    raise
+                said = f"answers {name} with what is not MLflow's ({type(error).__name__}: {error})"
+                raise trouble(self._uri, f"{said[:300]}: see its log, or {ADDRESS}") from error
+
+        return call
+
+
+def within(seconds: float, work: Callable[[], Given], otherwise: TrackingError) -> Given:
+    """What some work gives.
+
+    Raises:
+        TrackingError: it takes too long, however it spends its time; `otherwise`.
+    """
+    given: Future[Given] = Future()
+
+    def do() -> None:
+        try:
+            given.set_result(work())
+        except BaseException as error:
+            given.set_exception(error)
+
+    threading.Thread(target=do, daemon=True).start()
+    try:
+        return given.result(seconds)
+    except TimeoutError:
+        if given.done():  # the work's own
+            raise
+        raise otherwise from None
 
 
 @contextmanager
@@ -73,11 +133,6 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def settings(environment: Environment) -> AbstractContextManager[None]:
-    """What MLflow reads from the environment: our patience, and what the user has set."""
-    return variables({**PATIENCE, **environment.mlflow})
 
 
 # --- helpers ----------------------------------------------------------------------------------
@@ -108,15 +163,6 @@ def _problem(uri: str) -> str:
     if status != requests.codes.ok or not _is_json(answer):
         return f"is there, but is not MLflow's (status {status} for {PROBED}): {ADDRESS}"
     return ""
-
-
-def _within(seconds: float, work: Callable[[], str], otherwise: str) -> str:
-    """What some work gives; `otherwise` if it takes too long, however it spends its time."""
-    given: list[str] = []
-    thread = threading.Thread(target=lambda: given.append(work()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return given[0] if given else otherwise
 
 
 def _status(error: Exception) -> int | None:

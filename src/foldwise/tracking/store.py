@@ -5,11 +5,11 @@ import re
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import mlflow.store.db_migrations
 from alembic.script import ScriptDirectory
@@ -22,7 +22,7 @@ from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Mode
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
-from foldwise.core.environment import Environment
+from foldwise.core.environment import TRACKING, Environment
 from foldwise.core.errors import TrackingError
 from foldwise.tracking import place, server
 from foldwise.tracking.place import SAFE, shown
@@ -44,7 +44,6 @@ PASSING = {  # of MLflow's errors: those that others make for a moment
         "another `track` was writing the same at the same time; try again"
     ),
 }
-PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
 class PassingError(TrackingError):
@@ -53,81 +52,58 @@ class PassingError(TrackingError):
 
 @dataclass(frozen=True)
 class Store:
-    """An open store.
-
-    Attributes:
-        uri: its address.
-        client: MLflow's own client.
-    """
+    """An open store: its address, and MLflow's own client."""
 
     uri: str
     client: MlflowClient
 
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
         """Log the points of a run's curves; points that are there already stay as they are."""
-        metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
-        for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+        for start in range(0, len(points), BATCH):
+            metrics = [Metric(*point) for point in points[start : start + BATCH]]
+            self.client.log_batch(run_id, metrics=metrics)
 
 
 def pages(search: Callable[[str | None], PagedList[Item]]) -> list[Item]:
     """All that a search of MLflow's gives; `search` takes the token of a page, None at first."""
     page = search(None)
-    items = list(page)
+    items, tokens = list(page), set()
     while page.token:
+        if page.token in tokens:  # it would go on for ever
+            raise MlflowException(f"page {page.token} comes after itself")
+        tokens.add(page.token)
         page = search(page.token)
         items += page
     return items
 
 
 @contextmanager
-def opened(uri: str, environment: Environment) -> Iterator[Store]:
-    """A store that answers, held by this process alone where it is a database of ours.
+def opened(uri: str, environment: Environment, write: bool = True) -> Iterator[Store]:
+    """A store that answers.
+
+    To write, an SQLite database is made where there is none, and held by this process alone.
 
     Raises:
-        TrackingError: it does not answer, is held by another process for too long, or is not
-            a database that this version of MLflow can read.
+        TrackingError: it does not answer, is not there, is held by another process for too long,
+            or is not a database that this version of MLflow can read.
     """
-    path = place.database(uri)
-    with _reached(uri, environment), _locked(path):
-        if path is not None:
-            _prepare(path, uri)
-        with _closing(uri):
-            client = MlflowClient(uri)
-            client.search_experiments(max_results=1)
-            yield Store(uri, client)
-
-
-def prepare(uri: str, environment: Environment) -> None:
-    """Make the store where there is none yet; raises as `opened` does."""
-    with opened(uri, environment):
-        pass
-
-
-@contextmanager
-def reading(uri: str, environment: Environment) -> Iterator[None]:
-    """A store that is there and answers, to read from while others write.
-
-    Raises:
-        TrackingError: it is not there, or as `opened` says.
-    """
-    path, silent = place.database(uri), server.variables({PROGRESS_BAR: "false"})
-    with _reached(uri, environment), silent:
-        if path is not None:
-            if not path.is_file():
-                raise TrackingError(f"{path}: nothing is tracked yet; `foldwise track` makes it")
-            _check(path, uri)
-        with _closing(uri):
-            yield
-
-
-@contextmanager
-def _reached(uri: str, environment: Environment) -> Iterator[None]:
-    """Talk to a store with patience and readable errors; to a server only if it answers."""
-    with _quiet(), server.settings(environment), translated(uri):
-        if server.is_server(uri):
+    path, is_server = place.database(uri), server.is_server(uri)
+    settings = {**server.PATIENCE, **environment.mlflow, TRACKING: uri}  # for models:/…, runs:/…
+    settings |= {} if write else {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    with _quiet(), server.variables(settings), translated(uri), ExitStack() as stack:
+        if is_server:
             server.probe(uri)
-        yield
+        if path is not None and write:
+            stack.enter_context(_locked(path))
+            _prepare(path, uri)
+        elif path is not None and not path.is_file():
+            raise TrackingError(f"{path}: nothing is tracked yet; `foldwise track` makes it")
+        elif path is not None:
+            _check(path, uri)
+        stack.callback(_close, uri)
+        client = cast(MlflowClient, server.Patient(uri)) if is_server else MlflowClient(uri)
+        client.search_experiments(max_results=1)
+        yield Store(uri, client)
 
 
 @contextmanager
@@ -181,16 +157,11 @@ def _prepare(path: Path, uri: str) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
 
 
-@contextmanager
-def _closing(uri: str) -> Iterator[None]:
+def _close(uri: str) -> None:
     """Close MLflow's connections to a database, which it would keep for as long as it lives."""
-    try:
-        yield
-    finally:
-        if place.database(uri) is not None:
-            for kind in (SqlAlchemyStore, ModelRegistry):
-                if engine := kind._engine_map.get(uri):
-                    engine.dispose()
+    for kind in (SqlAlchemyStore, ModelRegistry):
+        if engine := kind._engine_map.get(uri):
+            engine.dispose()
 
 
 def _check(path: Path, uri: str) -> None:
@@ -239,31 +210,24 @@ def _revision(path: Path) -> str:
 
 
 @contextmanager
-def _locked(path: Path | None) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     """Hold a database's lock file; the system lets go of it when this process dies."""
-    if path is None:
-        yield
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{path}.lock")
-    _acquire(lock, path)
+    try:
+        with suppress(Timeout):
+            lock.acquire(timeout=1)
+        if not lock.is_locked:
+            print(f"{path}: another `track` is at work, waiting", file=sys.stderr)  # noqa: T201
+            lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise TrackingError(
+            f"{path}: another `track` has held it for {LOCK_SECONDS // 60} minutes; {SAFE}"
+        ) from None
     try:
         yield
     finally:
         lock.release()
-
-
-def _acquire(lock: FileLock, path: Path) -> None:
-    try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        print(f"{path}: another `track` is at work, waiting", file=sys.stderr)  # noqa: T201
-        try:
-            lock.acquire(timeout=LOCK_SECONDS)
-        except Timeout:
-            raise TrackingError(
-                f"{path}: another `track` has held it for {LOCK_SECONDS // 60} minutes; {SAFE}"
-            ) from None
 
 
 @contextmanager

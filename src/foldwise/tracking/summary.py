@@ -1,6 +1,6 @@
 """What tracking a workspace did, for people and for DVC."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from foldwise.core import files
@@ -19,35 +19,21 @@ class Tracked:
 
 @dataclass
 class Summary:
-    """What was done to a store. Counts are of MLflow runs, parents included.
-
-    Attributes:
-        uri: the store.
-        tracked: by variant.
-        missing: declared variants that have no complete run folder.
-        created: runs that were not there.
-        adopted: runs that the live view had begun.
-        repaired: runs that an earlier `track` left incomplete.
-        updated: complete runs whose scores, verdict or currency changed.
-        skipped: runs that were complete and right.
-        superseded: runs of results that the project no longer has.
-        retired: runs that were deleted: duplicates, and what is left of killed trainings.
-        registered: versions of registered models that were added.
-        notes: what happened to the champions, a line each.
-    """
+    """What was done to a store. Counts are of MLflow runs, parents included."""
 
     uri: str
-    tracked: dict[str, Tracked] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    created: int = 0
-    adopted: int = 0
-    repaired: int = 0
-    updated: int = 0
-    skipped: int = 0
-    superseded: int = 0
-    retired: int = 0
-    registered: int = 0
-    notes: list[str] = field(default_factory=list)
+    tracked: dict[str, Tracked] = field(default_factory=dict)  # by variant
+    missing: list[str] = field(default_factory=list)  # variants without a complete run folder
+    created: int = 0  # that were not there
+    adopted: int = 0  # that the live view had begun
+    repaired: int = 0  # that an earlier `track` left incomplete
+    updated: int = 0  # complete ones whose scores, verdict or currency changed
+    skipped: int = 0  # that were complete and right
+    mended: int = 0  # whose tags somebody had deleted or edited
+    superseded: int = 0  # of results that the project no longer has
+    retired: int = 0  # deleted: duplicates, and what is left of killed trainings
+    registered: int = 0  # versions of registered models
+    notes: list[str] = field(default_factory=list)  # on champions, and what was mended; a line each
 
     def __str__(self) -> str:
         lines = [f"{shown(self.uri)}: {self.counts() or 'nothing to track'}"]
@@ -57,15 +43,15 @@ class Summary:
 
     def counts(self) -> str:
         """The counts that are not 0: "6 created, 1 skipped"."""
-        counts = {f.name: getattr(self, f.name) for f in fields(Summary)}
-        return ", ".join(f"{n} {name}" for name, n in counts.items() if isinstance(n, int) and n)
+        names = [name for name, kind in Summary.__annotations__.items() if kind is int]
+        counts = {name: getattr(self, name) for name in names}
+        return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
+    def write_marker(self, path: Path) -> None:
+        """Write what is tracked, for DVC: no ids, times or addresses, so the same bytes again.
 
-def write_marker(path: Path, summary: Summary) -> None:
-    """Write what is tracked, for DVC: no ids, times or addresses, so a rerun is byte-identical.
-
-    Raises:
-        WriteError: it cannot be written.
-    """
-    runs = {name: asdict(tracked) for name, tracked in sorted(summary.tracked.items())}
-    files.write_json(path, {"runs": runs, "missing": sorted(summary.missing)})
+        Raises:
+            WriteError: it cannot be written.
+        """
+        runs = {name: asdict(tracked) for name, tracked in sorted(self.tracked.items())}
+        files.write_json(path, {"runs": runs, "missing": sorted(self.missing)})

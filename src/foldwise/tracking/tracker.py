@@ -5,6 +5,7 @@ from pathlib import Path
 from foldwise.core import paths
 from foldwise.core.config import Config
 from foldwise.core.environment import Environment, without_telemetry
+from foldwise.results.studies import stale_results
 from foldwise.tracking import origin, place, records, workshop
 from foldwise.tracking.summary import Summary
 from foldwise.tracking.workshop import Charts, Workshop
@@ -15,12 +16,8 @@ def track(
 ) -> Summary:
     """Mirror the runs of all declared variants to the MLflow store; twice adds nothing.
 
-    Args:
-        config: its variants are mirrored; runs of others become history.
-        root: the project's root.
-        environment: where the store is, and which DVC experiment runs.
-        charts: variant → file name → PNG, shown with the variant's run. Another process
-            calls it: a function of a module, or what else pickle can send.
+    Runs of other variants become history. `charts` draws what is shown with a variant's run, in
+    another process: a function of a module, or what else pickle can send.
 
     Raises:
         TrackingError: the store cannot be reached, read or written; what is on disk is safe,
@@ -28,8 +25,8 @@ def track(
         DamagedError: a run folder is damaged.
     """
     without_telemetry()
-    with workshop.opened() as opened:
-        opened.draw_with(charts)  # first: its process imports torch while this one imports mlflow
+    # First: its process imports torch while this one imports mlflow.
+    with workshop.opened(charts) as opened:
         return _track(config, root.resolve(), environment, opened)
 
 
@@ -40,7 +37,8 @@ def _track(config: Config, root: Path, environment: Environment, workshop: Works
     read = {name: records.read(root, name, start) for name in config.variants}
     sources = [source for source in read.values() if source is not None]
     uri = place.store_uri(root, environment)
-    summary = Summary(uri, missing=[name for name, source in read.items() if source is None])
+    missing = [name for name, source in read.items() if source is None]
+    summary = Summary(uri, missing=missing, notes=stale_results(config, root))
     with store.opened(uri, environment) as opened:
         client = opened.client
         begun = live.runs_of(client, root)
