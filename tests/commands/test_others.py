@@ -13,7 +13,7 @@ from foldwise.commands import track
 from foldwise.core.environment import Environment
 from foldwise.core.errors import DataError
 from foldwise.doctor import ROUNDS, Finding, workspace
-from foldwise.tracking import champions
+from foldwise.tracking import champions, place, store
 
 
 @pytest.fixture
@@ -214,6 +214,18 @@ def test_a_report_links_the_current_runs(
     assert foldwise("report", str(page), "--ui", "http://host:1/").out == f"{page}\n"
     links = {"tiny-plain": "http://host:1/#/runs/1"}
     assert calls == [{"path": page, "commit": None, "links": links}]
+
+
+def test_a_report_on_a_store_without_runs(
+    fabricated: Cache, foldwise: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = fabricated.copy(tmp_path / "project").root
+    monkeypatch.chdir(root)
+    with store.opened(place.store_uri(root), Environment()):
+        pass
+    done = foldwise("report", "page.html")
+    assert (done.status, done.out) == (0, "page.html\n")
+    assert done.err == "no current run to link to; `foldwise track` makes them\n"
 
 
 # --- demo -------------------------------------------------------------------------------------

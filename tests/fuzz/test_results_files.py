@@ -91,7 +91,8 @@ def test_scores(made: Project, data: st.DataObject) -> None:
 def test_comparisons(made: Project, data: st.DataObject) -> None:
     path = made.root / paths.comparison("tiny")
     content = data.draw(either(path.read_bytes()))
-    with holding(path, content), unchanged(made.root), accepted_or_refused(path):
+    place = paths.comparison("tiny")
+    with holding(path, content), unchanged(made.root), accepted_or_refused(place):
         show(made)
 
 

@@ -1,5 +1,6 @@
 """`foldwise report`: the report with what the stage leaves out, its commit and links to MLflow."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,4 +34,6 @@ def run(
     links = {variant: f"{ui.rstrip('/')}/#/runs/{run}" for variant, run in runs.items()}
     commit = git.ask(root, "describe", "--always", "--dirty") or None
     reporting.write_report(read_studies(config.load()), file, commit=commit, links=links)
+    if not links:
+        print("no current run to link to; `foldwise track` makes them", file=sys.stderr)
     print(file)
