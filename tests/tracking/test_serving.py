@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow.environment_variables
 import mlflow.pyfunc
 import mlflow.pytorch
 import numpy as np
@@ -255,6 +256,20 @@ def test_an_exported_network_is_in_evaluation_mode_for_good(store: Project) -> N
     for change in (network.eval, network.train):
         with pytest.raises(NotImplementedError):
             change()
+
+
+@pytest.mark.skipif(
+    not hasattr(mlflow.environment_variables, "MLFLOW_ALLOW_MODEL_CODE_EXECUTION"),
+    reason="MLflow 3.18 has it",
+)
+def test_where_no_model_may_bring_code(store: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The classifier is code; the network is not."""
+    monkeypatch.setenv("MLFLOW_ALLOW_MODEL_CODE_EXECUTION", "false")
+    address = f"models:/tiny@{place.CHAMPION}"
+    X = torch.from_numpy(rows().X_test.astype(np.float32))
+    assert mlflow.pytorch.load_model(address)(X).shape == (len(X), 2)
+    with pytest.raises(TrackingError, match="MLFLOW_ALLOW_MODEL_CODE_EXECUTION' to 'true'"):
+        prediction.predictor("tiny", store.root, HERE)
 
 
 def test_no_pickle_in_a_model_can_run_code(store: Project) -> None:
