@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import SystemRandom
@@ -71,7 +71,7 @@ def _tests(asked: argparse.Namespace) -> None:
 
 def _kills(asked: argparse.Namespace) -> None:
     numbers = asked.only or list(range(asked.kills))
-    lines = _Lines(page.KILLS, asked.seed, numbers)
+    lines = _Lines(page.KILLS, numbers if asked.only else None, asked.seed)
     with tempfile.TemporaryDirectory(prefix="foldwise-faults-") as folder:
 
         def work(job: int) -> None:
@@ -89,22 +89,23 @@ def _again(asked: argparse.Namespace) -> None:
             (page.SHORT, again.short_splits, short),
             (page.LONG, again.long_splits, long),
         ):
-            lines = _Lines(name, asked.seed, range(kills))
+            lines = _Lines(name)
             work(Path(folder) / name, asked.seed, kills, lines.add)
 
 
 class _Lines:
     """A file of records, a line each, and what is printed of them.
 
-    Records of other numbers and the same seed stay: so a campaign can be run in pieces.
+    It begins anew, unless only some numbers of a seed are asked for: so a campaign can be run in
+    pieces.
     """
 
-    def __init__(self, name: str, seed: int, numbers: Iterable[int]):
+    def __init__(self, name: str, numbers: Collection[int] | None = None, seed: int = 0):
         self.path, self.started = SEEN / name, time.monotonic()
         kept = [
             f"{json.dumps(record)}\n"
             for record in page.records(self.path)
-            if record["seed"] == seed and record["number"] not in numbers
+            if numbers is not None and not (record["seed"] == seed and record["number"] in numbers)
         ]
         self.path.write_text("".join(kept))
 

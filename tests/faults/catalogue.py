@@ -318,10 +318,22 @@ SILENCE = (
         "datasets/test_download.py::test_a_relative_mirror_is_the_projects_also_in_an_experiments_folder",
     ),
     fault(
+        "git is not there, or cannot say what changed",
+        "unknown is not clean: no champion",
+        "tracking/test_champions.py::test_where_git_cannot_say_it_nothing_is_clean",
+        "tracking/test_champions.py::test_without_git_there_is_nothing_to_commit",
+    ),
+    fault(
         "scores of another training than the one in runs/",
         "refused by `track`, `results`, report, `compare`; found by the doctor",
         "results/test_studies.py::test_scores_of_another_training_are_refused_until_all_is_made_again",
         "doctor/test_workspace.py::test_scores_of_another_training_are_found",
+    ),
+    fault(
+        "experiments after a version was registered",
+        "why it is no champion comes from its own tags",
+        "tracking/test_champions.py::test_the_reason_is_the_version_s_own",
+        "tracking/test_champions.py::test_an_experiment_does_not_decide_about_results_that_are_not_its_own",
     ),
     fault(
         "dropout at rates next to 0 and 1",
@@ -382,11 +394,32 @@ STUCK = (
         "engine/test_limits.py::test_check_counts_before_there_are_data",
     ),
     fault(
+        "whatever people do in MLflow's interface",
+        "`track` mends it or says it; never a traceback",
+        "tracking/test_hands.py::test_an_experiment",
+        "tracking/test_hands.py::test_tags_of_runs",
+        "tracking/test_hands.py::test_the_doctor_misses_a_tag",
+        "tracking/test_hands.py::test_a_deleted_run_comes_again_and_is_no_double_when_it_is_restored",
+        "tracking/test_hands.py::test_names_and_descriptions_are_peoples_own",
+        "tracking/test_hands.py::test_runs_of_somebody_else_are_left_alone",
+        "tracking/test_hands.py::test_a_deleted_model_comes_again",
+        "tracking/test_hands.py::test_a_registered_model",
+        "tracking/test_hands.py::test_a_version_of_somebody_else",
+        "tracking/test_hands.py::test_everything_is_deleted",
+    ),
+    fault(
         "a project in a subfolder of its repository; a shallow clone",
         "read as any other; the advice is `--unshallow`",
         "test_commits.py::test_a_project_in_a_subfolder_of_its_repository",
         "test_commits.py::test_in_a_shallow_clone_the_advice_is_to_fetch_the_rest",
         "backfill/test_backfill.py::test_a_project_in_a_subfolder_of_its_repository",
+    ),
+    fault(
+        "a server that says yes to everything, talks nonsense, freezes",
+        "one deadline for all",
+        "tracking/test_liars.py::test_a_server_that_answers_everything_alike",
+        "tracking/test_liars.py::test_a_server_that_says_yes_to_everything_from_some_time_on",
+        "tracking/test_liars.py::test_a_server_that_freezes",
     ),
 )
 
@@ -418,6 +451,8 @@ TRACEBACKS = (
         "datasets/test_transfer.py::test_an_absurd_redirect_is_a_reason_in_one_line",
         "datasets/test_transfer.py::test_an_absurd_retry_after_is_one_that_is_not_there",
         "commands/test_exit_status.py::test_a_reader_that_goes_away_is_no_error_to_read",
+        "commands/test_others.py::test_a_port_that_cannot_be",
+        "tracking/test_mirror.py::test_what_is_not_an_address",
     ),
     fault(
         "`predict` on a pipe, a line without end, turned and transparent pictures",
@@ -425,6 +460,12 @@ TRACEBACKS = (
         "test_prediction.py::test_a_pipe_is_answered_while_it_is_written",
         "test_prediction.py::test_a_line_without_an_end_is_refused_soon",
         "test_prediction.py::test_a_picture_is_taken_as_it_is_shown",
+    ),
+    fault(
+        "`.eval()` of a logged network; pickles in a model",
+        "works; none of them can run code",
+        "tracking/test_serving.py::test_an_exported_network_is_in_evaluation_mode_for_good",
+        "tracking/test_serving.py::test_no_pickle_in_a_model_can_run_code",
     ),
     fault(
         "advice for a class of one row, a byte order mark, old line ends, an archive without git",
@@ -461,6 +502,10 @@ BESIDES = (
         "fuzz/test_results_files.py::test_files_of_a_run",
         "fuzz/test_results_files.py::test_tables_of_a_run_that_was_signed_again",
         "fuzz/test_results_files.py::test_journals",
+        "fuzz/test_server_answers.py::test_as_it_should_be",
+        "fuzz/test_server_answers.py::test_what_is_read",
+        "fuzz/test_server_answers.py::test_what_is_tracked_to",
+        "fuzz/test_server_answers.py::test_the_same_answer_to_everything",
         "fuzz/test_commands_on_anything.py::test_what_reads",
         "fuzz/test_commands_on_anything.py::test_what_says_what_is_wrong",
     ),
@@ -471,6 +516,11 @@ BESIDES = (
         "faults/test_links.py::test_a_file_that_is_a_link_is_replaced",
         "faults/test_links.py::test_data_itself_may_be_on_another_disk",
         "faults/test_links.py::test_the_store_of_trained_splits_removes_its_own_files_alone",
+    ),
+    fault(
+        "a model of somebody else that is a pickle, whatever it says that it is",
+        "refused before anything of it runs",
+        "faults/test_models.py::test_a_pickle_is_not_opened",
     ),
     fault(
         "names and reasons that are HTML or Markdown",

@@ -116,7 +116,7 @@ def _faults(seen: Seen) -> str:
         table = []
         for row in rows:
             number += 1
-            tests = "<br>".join(f"`{test}`" for test in row.tests)
+            tests = ", ".join(f"`{test}`" for test in row.tests)
             table.append([str(number), row.fault, row.expected, seen.of(row), tests])
         heading = ["#", "fault", "expected", "seen", "tests (below `tests/`)"]
         lines += [f"### {title}", tables.markdown(heading, table, left=5), ""]

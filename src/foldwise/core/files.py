@@ -48,7 +48,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     refuse_links(path.parent)
     part: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         part = Path(name)
         with os.fdopen(descriptor, "wb") as file:
@@ -125,7 +125,7 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
     refuse_links(folder)
     staging, last = None, [*contents][-1]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder))
         for name, content in contents.items():
             with (staging / name).open("wb") as file:
@@ -176,7 +176,7 @@ def check_room(folder: Path, size: int) -> None:
         WriteError: it cannot, or they are not.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
         free = shutil.disk_usage(folder).free
@@ -203,6 +203,14 @@ def unwritable(path: Path, error: OSError) -> WriteError:
         f"{path}: cannot be written ({error.strerror or error}); nothing that was there "
         "has changed; make room or the folder writable, then run the same command again"
     )
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, and its parents, that outlast a loss of power."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush_folder(folder.parent)
 
 
 def _flush_folder(folder: Path) -> None:

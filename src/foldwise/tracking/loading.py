@@ -1,7 +1,9 @@
 """The address of a model → the model, ready to be asked."""
 
+import os
 from pathlib import Path
 
+import mlflow.models
 import mlflow.pyfunc
 import numpy as np
 
@@ -9,6 +11,8 @@ from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
 from foldwise.tracking import place, server, store
 from foldwise.tracking.predictor import Predictor
+
+PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 
 
 def load(address: str, root: Path, environment: Environment) -> Predictor:
@@ -26,15 +30,20 @@ def load(address: str, root: Path, environment: Environment) -> Predictor:
 
 
 def _predictor(address: str) -> Predictor:
+    before = os.environ.get(PICKLES)
     try:
-        model = mlflow.pyfunc.load_model(address)
+        os.environ[PICKLES] = "false"  # what foldwise logs needs none, and they can run code
+        facts = mlflow.models.get_model_info(address).metadata or {}
+        model = mlflow.pyfunc.load_model(address) if "variant" in facts else None
     except Exception as error:  # of MLflow, of torch, of what a server sent
         raise TrackingError(
             f"{address}: {error}; the MLflow UI shows the models that there are, and `foldwise "
             "track` adds those of the results in runs/"
         ) from error
-    facts = model.metadata.metadata or {}
-    if "variant" not in facts:
+    finally:
+        os.environ.pop(PICKLES)
+        os.environ.update({} if before is None else {PICKLES: before})
+    if model is None:
         raise TrackingError(
             f"{address}: not a model that this version of foldwise has logged; ask for the "
             "variant by its name"
