@@ -78,6 +78,8 @@ def empty_server(module_server: Server) -> Server:
         client.delete_registered_model(model.name)
     for experiment in client.search_experiments(filter_string="name != 'Default'"):
         client.rename_experiment(experiment.experiment_id, f"old {experiment.experiment_id}")
+        for tag in experiment.tags:  # or `track` would find and restore it
+            client.delete_experiment_tag(experiment.experiment_id, tag)
         client.delete_experiment(experiment.experiment_id)
     return module_server
 
