@@ -446,8 +446,6 @@ TRACEBACKS = (
         "core/test_endings.py::test_where_nothing_can_be_written_it_is_said_at_once",
         "core/test_config.py::test_a_file_that_is_none_is_refused",
         "core/test_environment.py::test_workers_are_a_whole_number",
-        "results/test_mutations.py::test_changed_json",
-        "results/test_mutations.py::test_changed_bytes",
         "datasets/test_transfer.py::test_an_absurd_redirect_is_a_reason_in_one_line",
         "datasets/test_transfer.py::test_an_absurd_retry_after_is_one_that_is_not_there",
         "commands/test_exit_status.py::test_a_reader_that_goes_away_is_no_error_to_read",
