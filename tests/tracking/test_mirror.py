@@ -312,7 +312,7 @@ def halve_accuracy(project: Project) -> tuple[float, float]:
 def test_a_new_evaluation_revises_the_runs_in_place(project: Project, original: Project) -> None:
     project.track()
     _, lower = halve_accuracy(project)
-    shutil.copytree(original.root / paths.COMPARISONS, project.root / paths.COMPARISONS)
+    replace(original, root=project.root).compare(dropout="Helps")
     summary = project.track()
     assert (summary.created, summary.updated, summary.skipped) == (0, 1, 5)
     run = run_of(project, "tiny-plain")
