@@ -53,7 +53,8 @@ def test_the_process_s_own_variables_are_the_default(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("value", ["0", "-1", "2.5", "two", "²", " 2", "9" * 5000])
 def test_workers_are_a_whole_number(value: str) -> None:
-    with pytest.raises(ConfigError, match=f"FOLDWISE_WORKERS: '{value[:20]}.*' is not a whole number"):
+    shown = f"FOLDWISE_WORKERS: '{value[:20]}.*' is not a whole number"
+    with pytest.raises(ConfigError, match=shown):
         Environment.read({"FOLDWISE_WORKERS": value})
 
 
