@@ -21,11 +21,11 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from projects import Project, by_outputs, interrupt, runs_of
 from repositories import PARAMS, bring_back, commit_only, dvc, git, run
 
-from foldwise import backfill
+from foldwise import backfill, doctor
 from foldwise.commands import track
 from foldwise.core import config, paths
 from foldwise.core.environment import Environment
-from foldwise.doctor import workspace as doctor
+from foldwise.doctor import workspace as workspaces
 from foldwise.results import runs
 from foldwise.tracking import origin, place, records, store
 
@@ -196,11 +196,11 @@ def test_a_deleted_store_is_rebuilt_with_its_history_also_after_a_kill(
     }
     assert commits == {git(root, "rev-parse", "v1").strip()}
 
-    (finding,) = doctor.examine(root, track.mirror, {})
+    (finding,) = workspaces.examine(root, track.mirror, {})
     assert "mlartifacts: " in finding.text
     assert "of runs and models that are not in mlflow.db" in finding.text
     assert doctor.fix([finding]) == []
-    assert doctor.examine(root, track.mirror, {}) == []
+    assert workspaces.examine(root, track.mirror, {}) == []
     client = MlflowClient(history.uri)
     models = client.search_logged_models([e.experiment_id for e in client.search_experiments()])
     assert len(models) == 3 * (RUNS - 1)

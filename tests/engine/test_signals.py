@@ -95,6 +95,8 @@ def ended(process: "subprocess.Popen[str]", send: Callable[[], object]) -> tuple
 def test_finished_splits_are_kept(
     project: Callable[..., Path], workers: int, sent: signal.Signals, status: int, whom: str
 ) -> None:
+    if signal.getsignal(sent) is signal.SIG_IGN:
+        pytest.skip("whoever runs the tests ignores this signal, as nohup does")
     root = project()
     store = Store(root)
     if workers == 1:  # the long ones come first

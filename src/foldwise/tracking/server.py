@@ -176,7 +176,7 @@ def _status(error: Exception) -> int | None:
 def _is_json(answer: requests.Response) -> bool:
     try:
         return isinstance(answer.json(), dict)
-    except requests.JSONDecodeError:
+    except (requests.JSONDecodeError, RecursionError):
         return False
 
 
