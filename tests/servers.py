@@ -21,6 +21,13 @@ import psycopg2
 import requests
 
 START_SECONDS = 300
+SAFE = r"results in runs/ are safe, and `foldwise track` completes the mirror"
+QUICK = {  # as patient as a test can be
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+}
 USER = (b"someone", b"secret")
 NO_DATABASE = (
     "PostgreSQL is not installed; on Debian: apt-get install postgresql, as .ci/run does for root"

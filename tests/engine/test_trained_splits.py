@@ -326,18 +326,25 @@ def started(*arguments: object) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)])
 
 
+def kill_once_there_are_two(
+    kind: Callable[[Store], list[Path]], store: Store, folder: Path, epochs: int, period: float
+) -> None:
+    """Start a training, and kill it when it has left two entries or checkpoints."""
+    with started(folder / "project", epochs, folder / "run", period) as process:
+        deadline = time.monotonic() + 300
+        while len(kind(store)) < 2 and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (folder / "run").exists()
+
+
 def test_a_killed_training_costs_the_chunks_in_hand_alone(
     store: Store, trained: list[tuple[int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mlp, "STACK_BYTES", 2000)
     epochs = 2000
-    with started(tmp_path / "project", epochs, tmp_path / "run", 60) as process:
-        deadline = time.monotonic() + 300
-        while len(entries(store)) < 2 and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert not (tmp_path / "run").exists()
+    kill_once_there_are_two(entries, store, tmp_path, epochs, 60)
     v = variant(repeats=4, training={"epochs": epochs})
     task = tasks.task(v, DATA, split_table(DATA.y, v.cv), "digest", "cpu")
     kept = {path.name for path in entries(store)}
@@ -351,13 +358,7 @@ def test_a_killed_training_goes_on_from_its_checkpoints(
 ) -> None:
     monkeypatch.setattr(mlp, "STACK_BYTES", 2000)
     epochs = 2000
-    with started(tmp_path / "project", epochs, tmp_path / "run", 0.05) as process:
-        deadline = time.monotonic() + 300
-        while len(checkpoints(store)) < 2 and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert not (tmp_path / "run").exists()
+    kill_once_there_are_two(checkpoints, store, tmp_path, epochs, 0.05)
     left, used = len(checkpoints(store)), list[bool]()
     load = Checkpoint.load
 

@@ -9,19 +9,12 @@ from typing import Any, cast
 
 import pytest
 from projects import Project, assert_whole, charts
-from servers import Fault, Handler, Proxy, Server, running_proxy
+from servers import QUICK, SAFE, Fault, Handler, Proxy, Server, running_proxy
 
 from foldwise.core.errors import TrackingError
 from foldwise.doctor import store as doctor
 from foldwise.tracking import loading, place, server
 
-SAFE = r"results in runs/ are safe, and `foldwise track` completes the mirror"
-QUICK = {  # as patient as a test can be
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
-}
 NONSENSE = [
     b"{}",
     b"",

@@ -15,20 +15,23 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from projects import Project, assert_whole, charts, content, models_of, run_of, runs_of, track_here
-from servers import USER, Fault, Handler, Plan, Postgres, Proxy, Server, free_port
+from servers import (
+    QUICK,
+    SAFE,
+    USER,
+    Fault,
+    Handler,
+    Plan,
+    Postgres,
+    Proxy,
+    Server,
+    free_port,
+)
 
 from foldwise.core.environment import Environment
 from foldwise.core.errors import TrackingError
 from foldwise.tracking import server, store
 from foldwise.tracking.summary import Summary
-
-SAFE = r"results in runs/ are safe, and `foldwise track` completes the mirror"
-QUICK = {  # as patient as a test can be
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
-}
 
 
 @pytest.fixture(scope="module")

@@ -52,10 +52,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         part = Path(name)
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            _flush_file(file)
         part.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
@@ -129,10 +127,8 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder))
         for name, content in contents.items():
             with (staging / name).open("wb") as file:
-                os.fchmod(file.fileno(), 0o644)
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                _flush_file(file)
         (folder / last).unlink(missing_ok=True)
         _flush_folder(folder)
         for name in contents:
@@ -211,6 +207,13 @@ def _make_folder(folder: Path) -> None:
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         _flush_folder(folder.parent)
+
+
+def _flush_file(file: BinaryIO) -> None:
+    """Let others read a file that was written, and make its content durable."""
+    os.fchmod(file.fileno(), 0o644)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:

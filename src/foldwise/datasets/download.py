@@ -176,11 +176,7 @@ def _start(folder: Path) -> Provenance | None:
     Its provenance.json stays until there is another: whoever reads it checks the files, too.
     """
     files.refuse_links(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise files.unwritable(folder, error) from error
+    files.check_room(folder, 0)
     try:
         old = provenance.read(folder)
     except ReadError:

@@ -37,6 +37,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from tqdm import tqdm
 
 from foldwise.core import paths
+from foldwise.core.errors import masked
 from foldwise.numerics.split import REFIT, split_name
 from foldwise.tracking import experiments, live, place, records, store
 from foldwise.tracking.experiments import RUNNING
@@ -382,7 +383,7 @@ class VariantMirror:
         runs = self._settle(self._search())
         if not self._has_all(runs):
             raise PassingError(
-                f"{place.shown(self.store.uri)}: runs of '{self.source.name}' went away meanwhile, "
+                f"{masked(self.store.uri)}: runs of '{self.source.name}' went away meanwhile, "
                 f"as another `track` or a person deleted them; {place.SAFE}"
             )
         self._runs = self._by_spec(runs)

@@ -43,10 +43,11 @@ def export(run: Path, folder: Path) -> Models:
     network = partial(learners.network, made.manifest, made.weights)
     template = folder / "template"
     description = _save_template(template, network(0), made.manifest)
+    program = _program(template / PT2)
     folders = [folder / str(index) for index in range(len(made.manifest.splits))]
     for index, model in enumerate(folders):
         shutil.copytree(template, model)
-        _write_weights(template / PT2, model / PT2, network(index).state_dict())
+        _write_weights(program, model / PT2, network(index).state_dict())
     return Models(folders, description)
 
 
@@ -79,29 +80,15 @@ def _save_template(folder: Path, network: torch.nn.Module, manifest: Manifest) -
     return described
 
 
-def _write_weights(template: Path, path: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """The same program with other parameters and buffers.
+def _program(path: Path) -> dict[str, bytes]:
+    """The records of an exported program, without what depends on where foldwise lies.
 
-    `torch.export.save` leaves a zip that keeps each tensor raw, as laid out in
+    These are traces of its source, and their digest. `torch.export.save` leaves a zip that keeps
+    each tensor raw, as laid out in
     https://docs.pytorch.org/docs/stable/user_guide/torch_compiler/export/pt2_archive.html.
     """
-    with zipfile.ZipFile(template) as archive:
+    with zipfile.ZipFile(path) as archive:
         records = {name: archive.read(name) for name in archive.namelist()}
-    config = next(name for name in records if name.endswith("_weights_config.json"))
-    for name, entry in json.loads(records[config])["config"].items():
-        place = f"{config.rpartition('/')[0]}/{entry['path_name']}"
-        content = state[name].detach().contiguous().numpy().tobytes()
-        if len(content) != len(records[place]):
-            raise TrackingError(f"{path}: '{name}' is not of the exported network's shape")
-        records[place] = content
-    _without_paths(records)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in records.items():
-            archive.writestr(zipfile.ZipInfo(name), content)
-
-
-def _without_paths(records: dict[str, bytes]) -> None:
-    """Leave out what depends on where foldwise lies: traces of its source, their digest."""
     for name in records:
         if name.endswith("models/model.json"):
             program = json.loads(records[name])
@@ -110,6 +97,24 @@ def _without_paths(records: dict[str, bytes]) -> None:
             records[name] = json.dumps(program).encode()
         elif name.endswith("/serialization_id"):
             records[name] = b"0" * len(records[name])
+    return records
+
+
+def _write_weights(
+    program: Mapping[str, bytes], path: Path, state: Mapping[str, torch.Tensor]
+) -> None:
+    """The same program with other parameters and buffers."""
+    records = {**program}
+    config = next(name for name in records if name.endswith("_weights_config.json"))
+    for name, entry in json.loads(records[config])["config"].items():
+        place = f"{config.rpartition('/')[0]}/{entry['path_name']}"
+        content = state[name].detach().contiguous().numpy().tobytes()
+        if len(content) != len(records[place]):
+            raise TrackingError(f"{path}: '{name}' is not of the exported network's shape")
+        records[place] = content
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
 
 
 def _example(network: torch.nn.Module, dataset: Meta) -> np.ndarray:

@@ -12,7 +12,6 @@ ARTIFACTS = "mlartifacts"
 SQLITE = "sqlite:///"
 CHAMPION = "champion"  # alias of a study's best model: models:/<study>@champion
 SAFE = "the results in runs/ are safe, and `foldwise track` completes the mirror"
-shown = masked  # an address as it may be printed
 LOCAL_HOSTS = "localhost,localhost:*,127.0.0.1,127.0.0.1:*"
 
 
@@ -29,7 +28,7 @@ def store_uri(root: Path, environment: Environment | None = None) -> str:
     if uri.startswith(SQLITE):
         return _sqlite(root / uri.removeprefix(SQLITE))
     if "://" not in uri and not uri.startswith("databricks"):
-        said = shown(f"http://{uri}").removeprefix("http://")
+        said = masked(f"http://{uri}").removeprefix("http://")
         raise TrackingError(
             f"{TRACKING}: '{said}' is not an address; that of a server is like "
             "http://127.0.0.1:5000, that of a database like sqlite:///mlflow.db"
@@ -62,7 +61,7 @@ def ui_command(uri: str, port: int = 5000) -> list[str]:
     """
     location = artifacts(uri)
     if location is None:
-        raise TrackingError(f"the runs are on a tracking server: open {shown(uri)} in a browser")
+        raise TrackingError(f"the runs are on a tracking server: open {masked(uri)} in a browser")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--default-artifact-root", location, "--artifacts-destination", location]
     command += ["--host", "127.0.0.1", "--port", str(port)]

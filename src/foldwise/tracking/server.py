@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from foldwise.core.errors import FoldwiseError, TrackingError
-from foldwise.tracking.place import SAFE, shown
+from foldwise.core.errors import FoldwiseError, TrackingError, masked
+from foldwise.tracking.place import SAFE
 
 PROBE_SECONDS = 12  # name look-up, connections, both attempts: a dead server is known within them
 CALL_SECONDS = 60  # for a request with all its attempts, whatever the server does meanwhile
@@ -67,7 +67,7 @@ def failure(uri: str, error: Exception) -> TrackingError | None:
 
 def trouble(uri: str, problem: str) -> TrackingError:
     """The error for a server that has a problem."""
-    return TrackingError(f"tracking server {shown(uri)} {problem}; {SAFE}")
+    return TrackingError(f"tracking server {masked(uri)} {problem}; {SAFE}")
 
 
 class Patient:

@@ -23,9 +23,9 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
 from foldwise.core.environment import TRACKING, Environment
-from foldwise.core.errors import TrackingError
+from foldwise.core.errors import TrackingError, masked
 from foldwise.tracking import place, server
-from foldwise.tracking.place import SAFE, shown
+from foldwise.tracking.place import SAFE
 from foldwise.tracking.records import Point
 
 LOCK_SECONDS = 900
@@ -129,12 +129,12 @@ def _translation(uri: str, error: Exception) -> TrackingError:
     if server.is_server(uri) and (known := server.failure(uri, error)):
         return known
     if isinstance(error, OSError):  # those of `requests` are among them
-        return TrackingError(f"{shown(uri)}: {error}; {SAFE}")
+        return TrackingError(f"{masked(uri)}: {error}; {SAFE}")
     message = " ".join(str(error).split("\n")[:2])[:400]
     for pattern, meaning in PASSING.items():
         if re.search(pattern, message, re.IGNORECASE):
-            return PassingError(f"{shown(uri)}: {meaning} ({message}); {SAFE}")
-    return TrackingError(f"{shown(uri)}: MLflow failed: {message}; {SAFE}")
+            return PassingError(f"{masked(uri)}: {meaning} ({message}); {SAFE}")
+    return TrackingError(f"{masked(uri)}: MLflow failed: {message}; {SAFE}")
 
 
 # --- databases --------------------------------------------------------------------------------

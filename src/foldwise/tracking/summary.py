@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from foldwise.core import files
-from foldwise.tracking.place import shown
+from foldwise.core.errors import masked
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Summary:
     notes: list[str] = field(default_factory=list)  # on champions, and what was mended; a line each
 
     def __str__(self) -> str:
-        lines = [f"{shown(self.uri)}: {self.counts() or 'nothing to track'}"]
+        lines = [f"{masked(self.uri)}: {self.counts() or 'nothing to track'}"]
         if self.missing:
             lines.append(f"not trained yet, so not tracked: {', '.join(self.missing)}")
         return "\n".join(lines + self.notes)
